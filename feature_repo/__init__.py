@@ -1,0 +1,1 @@
+"""The Feast contract, the portfolios that fill it and the stores that keep it."""

@@ -1,0 +1,1 @@
+"""The online feature plan: compiled from the registry, read without Feast."""
