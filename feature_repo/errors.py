@@ -1,9 +1,9 @@
 """Errors that a user can act on. Anything else is a defect and keeps its stack trace in the log.
 
-    CandorError
-    ├── InputError        what was given is wrong: exit 2, HTTP 422
-    ├── GateError         a check said no: exit 1
-    └── UnavailableError  a server or a file that must be there is not: exit 1, HTTP 503
+CandorError
+├── InputError        what was given is wrong: exit 2, HTTP 422
+├── GateError         a check said no: exit 1
+└── UnavailableError  a server or a file that must be there is not: exit 1, HTTP 503
 """
 
 from __future__ import annotations

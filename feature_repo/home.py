@@ -100,10 +100,12 @@ class Home:
 
     @property
     def state_path(self) -> Path:
+        """File that remembers the portfolio and its clock."""
         return self.root / "home.json"
 
     @property
     def sources(self) -> Path:
+        """Folder of the source tables."""
         return self.root / "sources"
 
     @property
@@ -113,42 +115,52 @@ class Home:
 
     @property
     def raw(self) -> Path:
+        """Folder of raw files that a simulator wrote."""
         return self.root / "raw"
 
     @property
     def bundles(self) -> Path:
+        """Folder of model bundles, one folder per digest."""
         return self.root / "bundles"
 
     @property
     def champion_path(self) -> Path:
+        """File that names the bundle in service."""
         return self.root / "champion.json"
 
     @property
     def profiles(self) -> Path:
+        """Folder of whylogs profiles."""
         return self.root / "profiles"
 
     @property
     def reports(self) -> Path:
+        """Folder of validation, evaluation and drift reports."""
         return self.root / "reports"
 
     @property
     def redis_dir(self) -> Path:
+        """Data folder of the embedded Redis."""
         return self.root / "redis"
 
     @property
     def mlflow_uri(self) -> str:
+        """MLflow tracking URI in force."""
         return self.mlflow_override or f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def mlflow_artifacts(self) -> Path:
+        """Folder of MLflow artifacts when the store is the home's own."""
         return self.root / "mlflow-artifacts"
 
     @property
     def decision_log_url(self) -> str:
+        """SQLAlchemy URL of the decision log in force."""
         return self.log_override or f"sqlite:///{self.root / 'decisions.db'}"
 
     @property
     def feature_store_yaml(self) -> Path:
+        """The feature_store.yaml in force."""
         return DEFAULT_YAML if self.is_default else self.root / "feature_store.yaml"
 
     @property

@@ -1,0 +1,137 @@
+"""The one door to Feast: load the definitions, apply them, read the contract back from the registry."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource
+from feast.on_demand_feature_view import OnDemandFeatureView
+
+from feature_repo.contract import Contract, FeatureSpec, Kind, ViewSpec
+from feature_repo.errors import InputError, UnavailableError
+from feature_repo.home import REPO_PATH, Home
+from feature_repo.schema import derived_specs, spec_of
+
+DUCKDB_TYPES: dict[Kind, str] = {"number": "DOUBLE", "count": "BIGINT", "flag": "BOOLEAN", "category": "VARCHAR"}
+
+
+@contextmanager
+def _environment(home: Home) -> Iterator[None]:
+    """Point the definitions, which read the environment as plain Feast does, at this home."""
+    before = os.environ.get("CANDOR_HOME")
+    os.environ["CANDOR_HOME"] = str(home.root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CANDOR_HOME"]
+        else:
+            os.environ["CANDOR_HOME"] = before
+
+
+def load_definitions(home: Home) -> list[Any]:
+    """Return the Feast objects that definitions.py declares, with the sources of this home.
+
+    Returns
+    -------
+    list
+        Entities, sources, views and services in the order of the file.
+    """
+    kinds = (Entity, FileSource, FeatureView, OnDemandFeatureView, FeatureService)
+    with _environment(home):
+        names = runpy.run_path(str(REPO_PATH / "definitions.py"))
+    return [value for value in names.values() if isinstance(value, kinds)]
+
+
+def table_specs(home: Home) -> dict[str, tuple[FeatureSpec, ...]]:
+    """Return the features that each source table holds, protected ones included.
+
+    Returns
+    -------
+    dict of str to tuple of FeatureSpec
+        Source table name to the specs of its columns, without the three key columns.
+    """
+    tables: dict[str, tuple[FeatureSpec, ...]] = {}
+    for view in load_definitions(home):
+        if isinstance(view, FeatureView):
+            table = view.batch_source.name
+            specs = tuple(spec_of(field, view.name) for field in view.features)
+            tables[table] = tables.get(table, ()) + specs
+    return tables
+
+
+def table_columns(home: Home) -> dict[str, dict[str, str]]:
+    """Return the columns of each source table and their DuckDB types, without the key columns."""
+    return {table: {spec.name: DUCKDB_TYPES[spec.kind] for spec in specs} for table, specs in table_specs(home).items()}
+
+
+def open_store(home: Home) -> FeatureStore:
+    """Open the Feast store of this home.
+
+    Raises
+    ------
+    UnavailableError
+        If the home has no feature_store.yaml yet.
+    """
+    path = home.feature_store_yaml
+    if not path.exists():
+        raise UnavailableError(f"{path} is not there yet: run `candor env` to prepare this home")
+    return FeatureStore(repo_path=str(REPO_PATH), fs_yaml_file=path)
+
+
+def apply(home: Home) -> FeatureStore:
+    """Write the definitions to this home's registry, as `feast apply` does, and open its store.
+
+    Views are created, changed and deleted so that the registry is what definitions.py says.
+    """
+    store = open_store(home)
+    store.apply(load_definitions(home), partial=False)
+    return store
+
+
+def read_contract(store: FeatureStore, service: str) -> Contract:
+    """Read the contract of one FeatureService from the registry.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        An applied store.
+    service : str
+        Name of the FeatureService, for example ``"credit_decision_v1"``.
+
+    Raises
+    ------
+    InputError
+        If the registry has no such service.
+    """
+    known = {candidate.name: candidate for candidate in store.list_feature_services()}
+    if service not in known:
+        raise InputError(f"feature service {service!r} is not in the registry (known: {', '.join(known) or 'none'})")
+    stored = {view.name: view for view in store.list_feature_views()}
+    derived = {view.name: view for view in store.list_on_demand_feature_views()}
+    views: list[ViewSpec] = []
+    request: dict[str, FeatureSpec] = {}
+    on_demand: list[FeatureSpec] = []
+    for projection in known[service].feature_view_projections:
+        chosen = {field.name for field in projection.features}
+        if projection.name in derived:
+            view = derived[projection.name]
+            on_demand += [spec for spec in derived_specs(view.tags) if spec.name in chosen]
+            for source in view.source_request_sources.values():
+                request |= {field.name: spec_of(field, "request") for field in source.schema}
+        else:
+            view = stored[projection.name]
+            views.append(
+                ViewSpec(
+                    name=view.name,
+                    table=view.batch_source.name,
+                    ttl_seconds=int(view.ttl.total_seconds()) if view.ttl else 0,
+                    missing_reason=view.tags.get("missing_reason", ""),
+                    features=tuple(spec_of(field, view.name) for field in view.features if field.name in chosen),
+                )
+            )
+    return Contract(service=service, views=tuple(views), request=tuple(request.values()), on_demand=tuple(on_demand))
