@@ -1,0 +1,232 @@
+"""The bundle: all that a decision needs, as plain files with checksums. No pickle.
+
+A bundle is a folder named by the SHA-256 of its manifest, which lists the SHA-256 of every file:
+
+- ``model.ubj``: the native booster, for anyone who wants to reload it in XGBoost;
+- ``explainer.npz``: leaf tables that score and explain in one pass;
+- ``contract.json``, ``plan.json``: features with their meaning, and where Redis keeps them;
+- ``calibration.json``, ``columns.json``: raw log-odds to PD, features to model columns;
+- ``policy.toml``: knock-outs, limits, prices;
+- ``reference.npz``: the reference population that the reasons compare with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from feature_repo.stores.plan import OnlinePlan
+from numpy.typing import NDArray
+
+from feature_repo.contract import Contract
+from feature_repo.errors import UnavailableError
+from feature_repo.home import Home, write_atomically
+from training.columns import Column
+from training.probability import Calibration
+from training.reference_shap import LeafTables
+from training.scorer import Scorer
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle is made of.
+
+    Parameters
+    ----------
+    name : str
+        Registered model name.
+    feature_service : str
+        FeatureService whose contract the bundle holds.
+    dataset_digest : str
+        Digest of the frame that the model was trained on.
+    files : dict of str to str
+        File name to SHA-256 in hex.
+    """
+
+    format: int
+    name: str
+    feature_service: str
+    dataset_digest: str
+    files: dict[str, str]
+
+
+class Champion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bundle is in service, kept in ``champion.json``.
+
+    Parameters
+    ----------
+    bundle : str
+        Digest, ``sha256:<hex>``.
+    version, run_id : str
+        Registered model version and the MLflow run that made it.
+    """
+
+    bundle: str
+    version: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle in memory."""
+
+    digest: str
+    path: Path
+    manifest: Manifest
+    contract: Contract
+    plan: OnlinePlan
+    policy: bytes
+    scorer: Scorer
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    name: str,
+    dataset_digest: str,
+    booster: bytes,
+    contract: Contract,
+    plan: OnlinePlan,
+    policy: bytes,
+    scorer: Scorer,
+    reference: NDArray[np.float32],
+) -> str:
+    """Write a bundle into a new folder and return its digest.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to create; what was there is replaced.
+    booster : bytes
+        The booster as UBJSON.
+    reference : ndarray of float32, shape (m, k)
+        Reference population in model columns.
+    """
+    files: dict[str, bytes] = {
+        "model.ubj": booster,
+        "explainer.npz": _npz(scorer.tables.arrays()),
+        "reference.npz": _npz({"rows": reference}),
+        "contract.json": _json(contract),
+        "plan.json": _json(plan),
+        "columns.json": _json(scorer.columns),
+        "calibration.json": _json(scorer.calibration),
+        "policy.toml": policy,
+    }
+    manifest = _json(
+        Manifest(
+            format=FORMAT,
+            name=name,
+            feature_service=contract.service,
+            dataset_digest=dataset_digest,
+            files={file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())},
+        )
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+    (folder / MANIFEST).write_bytes(manifest)
+    return digest_of(manifest)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle, every file checked against its checksum.
+
+    Raises
+    ------
+    UnavailableError
+        If a file is missing, damaged or of another format.
+    """
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+        manifest = msgspec.json.decode(raw, type=Manifest)
+        if manifest.format != FORMAT:
+            raise UnavailableError(f"bundle {folder} has format {manifest.format}, this program reads {FORMAT}")
+        data = {file: (folder / file).read_bytes() for file in manifest.files}
+        for file, content in data.items():
+            if hashlib.sha256(content).hexdigest() != manifest.files[file]:
+                raise UnavailableError(f"bundle {folder}: {file} does not match its checksum; promote again")
+        scorer = Scorer(
+            msgspec.json.decode(data["columns.json"], type=tuple[Column, ...]),
+            LeafTables.from_arrays(_arrays(data["explainer.npz"])),
+            msgspec.json.decode(data["calibration.json"], type=Calibration),
+        )
+        return Bundle(
+            digest=digest_of(raw),
+            path=folder,
+            manifest=manifest,
+            contract=msgspec.json.decode(data["contract.json"], type=Contract),
+            plan=msgspec.json.decode(data["plan.json"], type=OnlinePlan),
+            policy=data["policy.toml"],
+            scorer=scorer,
+        )
+    except (OSError, KeyError, ValueError, msgspec.MsgspecError) as error:
+        raise UnavailableError(f"bundle {folder} cannot be read ({error}); promote again") from None
+
+
+def install(home: Home, folder: Path) -> Path:
+    """Copy a verified bundle to its place in the home, in one step, and return that place."""
+    digest = load_bundle(folder).digest
+    place = bundle_path(home, digest)
+    if not place.exists():
+        partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder, partial)
+        partial.replace(place)
+    return place
+
+
+def bundle_path(home: Home, digest: str) -> Path:
+    """Return the folder of the bundle with this digest."""
+    return home.bundles / digest.removeprefix("sha256:")
+
+
+def write_champion(home: Home, champion: Champion) -> None:
+    """Point the home at a bundle, in one step; a running service follows."""
+    write_atomically(home.champion_path, msgspec.json.format(_json(champion)))
+
+
+def read_champion(home: Home) -> Champion:
+    """Read which bundle is in service.
+
+    Raises
+    ------
+    UnavailableError
+        If no model was promoted yet, or the file is damaged.
+    """
+    try:
+        return msgspec.json.decode(home.champion_path.read_bytes(), type=Champion)
+    except FileNotFoundError:
+        raise UnavailableError("no model is in service: run `candor train`, then `candor promote`") from None
+    except msgspec.MsgspecError as error:
+        raise UnavailableError(f"{home.champion_path} is damaged ({error}); promote again") from None
+
+
+def digest_of(data: bytes) -> str:
+    """Return ``sha256:<hex>`` of some bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def _arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,88 @@
+"""Fit XGBoost under monotone constraints: pure, seeded, the same bytes for the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import xgboost
+from numpy.typing import NDArray
+
+from training.columns import Column, Matrix
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Hyperparameters of one fit. The defaults are the demo's stated fixed ones.
+
+    Parameters
+    ----------
+    threads : int
+        Part of the fit, not of the machine: sums of floats depend on it, and so would the bytes.
+    """
+
+    max_depth: int = 4
+    eta: float = 0.05
+    min_child_weight: float = 5.0
+    subsample: float = 0.8
+    colsample_bytree: float = 0.8
+    reg_lambda: float = 5.0
+    max_rounds: int = 600
+    early_stopping_rounds: int = 50
+    threads: int = 2
+
+
+def fit(
+    parameters: Parameters,
+    columns: Sequence[Column],
+    train: tuple[Matrix, NDArray[np.bool_]],
+    stop: tuple[Matrix, NDArray[np.bool_]],
+    seed: int,
+) -> xgboost.Booster:
+    """Fit a booster of default log-odds.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    columns : sequence of Column
+        The k columns of the matrices; their `monotone` signs are the constraints.
+    train, stop : tuple of ndarray, shapes (n, k) and (n,)
+        Rows to fit on, and later rows whose log loss ends the fit.
+    seed : int
+
+    Returns
+    -------
+    xgboost.Booster
+        Cut at the best round, with column names set.
+    """
+    names = [column.name.replace("[", "(").replace("]", ")").replace("<", "lt") for column in columns]
+    options: dict[str, Any] = {
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "tree_method": "hist",
+        "max_depth": parameters.max_depth,
+        "eta": parameters.eta,
+        "min_child_weight": parameters.min_child_weight,
+        "subsample": parameters.subsample,
+        "colsample_bytree": parameters.colsample_bytree,
+        "reg_lambda": parameters.reg_lambda,
+        "monotone_constraints": tuple(column.monotone for column in columns),
+        "nthread": parameters.threads,
+        "seed": seed,
+    }
+    booster = xgboost.train(
+        options,
+        xgboost.QuantileDMatrix(train[0], label=train[1], feature_names=names),
+        num_boost_round=parameters.max_rounds,
+        evals=[(xgboost.DMatrix(stop[0], label=stop[1], feature_names=names), "stop")],
+        early_stopping_rounds=parameters.early_stopping_rounds,
+        verbose_eval=False,
+    )
+    return booster[: booster.best_iteration + 1]
+
+
+def margins(booster: xgboost.Booster, matrix: Matrix) -> NDArray[np.float64]:
+    """Return XGBoost's own log-odds of n rows, shape (n,)."""
+    raw = booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
+    return np.asarray(raw, dtype=np.float64)

@@ -1,0 +1,173 @@
+"""The only module that talks to MLflow: runs, registered versions, the champion alias."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_repo.errors import InputError, UnavailableError
+from feature_repo.home import Home
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow  # noqa: E402  the switches above are read on import
+import mlflow.data  # noqa: E402
+import mlflow.xgboost  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.models import infer_signature  # noqa: E402
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xgboost
+
+EXPERIMENT = "candor"
+MODEL_NAME = "candor-pd"
+CHAMPION = "champion"
+BUNDLE_ARTIFACT = "bundle"
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """Where a training run was recorded.
+
+    Parameters
+    ----------
+    run_id : str
+        MLflow run.
+    version : str
+        Version of the registered model.
+    """
+
+    run_id: str
+    version: str
+
+
+class Tracking:
+    """The MLflow store of one home.
+
+    Parameters
+    ----------
+    home : Home
+        Its MLflow URI is used; with the home's own SQLite store, artifacts go beside it.
+
+    Raises
+    ------
+    UnavailableError
+        From every method, if the store does not answer.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        home.root.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(home.mlflow_uri)
+        mlflow.set_registry_uri(home.mlflow_uri)
+        self._client = MlflowClient(home.mlflow_uri, home.mlflow_uri)
+
+    def log_training(
+        self,
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        frame: pd.DataFrame,
+        digest: str,
+        booster: xgboost.Booster,
+        sample: pd.DataFrame,
+        artifacts: Path,
+        bundle: Path,
+    ) -> LoggedRun:
+        """Record one training run and register its model.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            The training frame; its schema and digest are recorded, not its rows.
+        sample : DataFrame
+            A few rows of the model matrix, for the signature; no row is kept.
+        artifacts, bundle : Path
+            Folders to keep with the run.
+        """
+        with self._errors():
+            with mlflow.start_run(experiment_id=self._experiment()) as run:
+                mlflow.log_params(dict(params))
+                mlflow.log_metrics(dict(metrics))
+                mlflow.set_tags(dict(tags))
+                data = mlflow.data.from_pandas(frame, name="training_frame", digest=digest.removeprefix("sha256:")[:36])
+                mlflow.log_input(data, context="training")
+                mlflow.log_artifacts(str(artifacts))
+                mlflow.log_artifacts(str(bundle), BUNDLE_ARTIFACT)
+                signature = infer_signature(sample, booster.inplace_predict(sample.to_numpy()))
+                info = mlflow.xgboost.log_model(
+                    booster,
+                    name="model",
+                    model_format="ubj",
+                    signature=signature,
+                    registered_model_name=MODEL_NAME,
+                    pip_requirements=["xgboost"],
+                )
+            return LoggedRun(run.info.run_id, str(info.registered_model_version))
+
+    def resolve(self, version: str | None) -> LoggedRun:
+        """Return a registered version, the latest one if none is named.
+
+        Raises
+        ------
+        InputError
+            If there is no such version.
+        """
+        with self._errors():
+            found = self._client.search_model_versions(f"name = '{MODEL_NAME}'")
+            by_version = {str(item.version): str(item.run_id) for item in found}
+        if not by_version:
+            raise UnavailableError("no model is registered: run `candor train` first")
+        chosen = version or max(by_version, key=int)
+        if chosen not in by_version:
+            raise InputError(
+                f"model version {chosen!r} is not registered (known: {', '.join(sorted(by_version, key=int))})"
+            )
+        return LoggedRun(by_version[chosen], chosen)
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Return the metrics of a run."""
+        with self._errors():
+            return dict(self._client.get_run(run_id).data.metrics)
+
+    def download_bundle(self, run_id: str, folder: Path) -> Path:
+        """Download the bundle of a run into `folder` and return its place; the caller verifies it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._errors():
+            return Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, str(folder)))
+
+    def set_champion(self, version: str) -> None:
+        """Give a version the alias ``champion``."""
+        with self._errors():
+            self._client.set_registered_model_alias(MODEL_NAME, CHAMPION, version)
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        own = None if self._home.mlflow_override else self._home.mlflow_artifacts.as_uri()
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=own))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UnavailableError(f"MLflow at {_without_password(self._home.mlflow_uri)}: {first}") from None
+
+
+def _without_password(uri: str) -> str:
+    head, at, tail = uri.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at else uri
