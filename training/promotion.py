@@ -1,0 +1,78 @@
+"""The promotion gate: what a candidate must show before it may decide about people."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from feature_repo.errors import GateError
+from feature_repo.home import Home
+from training.bundle import Bundle, Champion, install, load_bundle, write_champion
+from training.tracking import LoggedRun, Tracking
+
+
+class PromotionGate(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines that a candidate's out-of-time metrics must not cross.
+
+    Parameters
+    ----------
+    min_oot_auc : float
+        Below it the model hardly ranks at all.
+    max_oot_ece : float
+        Above it the PD, and so the price, is wrong on average by more than this.
+    """
+
+    min_oot_auc: float = 0.60
+    max_oot_ece: float = 0.10
+
+    def check(self, metrics: dict[str, float]) -> list[str]:
+        """Return why a candidate is refused; an empty list means that it may go on.
+
+        Examples
+        --------
+        >>> PromotionGate().check({"oot_auc": 0.55, "oot_ece": 0.02})
+        ['oot_auc 0.550 is below 0.6']
+        """
+        refusals: list[str] = []
+        for metric in ("oot_auc", "oot_ece"):
+            if metric not in metrics:
+                refusals.append(f"{metric} was not recorded")
+        if metrics.get("oot_auc", 1.0) < self.min_oot_auc:
+            refusals.append(f"oot_auc {metrics['oot_auc']:.3f} is below {self.min_oot_auc}")
+        if metrics.get("oot_ece", 0.0) > self.max_oot_ece:
+            refusals.append(f"oot_ece {metrics['oot_ece']:.3f} is above {self.max_oot_ece}")
+        return refusals
+
+
+def promote(home: Home, version: str | None, gate: PromotionGate | None = None) -> tuple[LoggedRun, Bundle]:
+    """Put a registered version in service if it passes the gate.
+
+    The order leaves nothing half-done: the bundle is verified and installed first, then the alias
+    moves, then the home points at the bundle.
+
+    Parameters
+    ----------
+    home : Home
+    version : str or None
+        Registered version; None takes the latest.
+    gate : PromotionGate or None
+        Lines to hold; None takes the defaults.
+
+    Raises
+    ------
+    GateError
+        If the candidate crosses a line; the champion stays.
+    """
+    tracking = Tracking(home)
+    run = tracking.resolve(version)
+    refusals = (gate or PromotionGate()).check(tracking.metrics(run.run_id))
+    if refusals:
+        raise GateError(f"version {run.version} is not promoted: {'; '.join(refusals)}")
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        place = install(home, tracking.download_bundle(run.run_id, Path(folder)))
+    bundle = load_bundle(place)
+    tracking.set_champion(run.version)
+    write_champion(home, Champion(bundle=bundle.digest, version=run.version, run_id=run.run_id))
+    return run, bundle
