@@ -45,6 +45,9 @@ class HomeState(msgspec.Struct, kw_only=True, omit_defaults=True):
         Default start of the out-of-time window, UTC.
     redis_port : int or None
         Port of the embedded Redis of a home other than the default.
+    materialized_to : datetime or None
+        Until when the online store holds the ingested portfolio, UTC. None after an ingest: the
+        next materialize then starts from an empty online store.
     """
 
     portfolio: str = ""
@@ -52,6 +55,7 @@ class HomeState(msgspec.Struct, kw_only=True, omit_defaults=True):
     outcomes_as_of: datetime | None = None
     oot_start: datetime | None = None
     redis_port: int | None = None
+    materialized_to: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,22 @@ class Home:
     def now(self) -> datetime:
         """Return the instant from which freshness is measured here, UTC."""
         return self.as_of_override or self.state().as_of or datetime.now(UTC)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether this home stands at an instant of its own instead of the wall clock."""
+        return (self.as_of_override or self.state().as_of) is not None
+
+    @property
+    def safe_redis(self) -> str:
+        """The Redis address without options, which may hold a password."""
+        return self.redis.partition(",")[0]
+
+    @property
+    def safe_log(self) -> str:
+        """The decision log's URL without user and password."""
+        scheme, separator, rest = self.decision_log_url.partition("://")
+        return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
     def outcomes_now(self) -> datetime:
         """Return the instant up to which outcomes are known here, UTC.

@@ -84,13 +84,20 @@ def open_store(home: Home) -> FeatureStore:
 
 
 def apply(home: Home) -> FeatureStore:
-    """Write the definitions to this home's registry, as `feast apply` does, and open its store.
-
-    Views are created, changed and deleted so that the registry is what definitions.py says.
-    """
+    """Make this home's registry what definitions.py says, as `feast apply` does, and open its store."""
     store = open_store(home)
-    store.apply(load_definitions(home), partial=False)
+    declared = load_definitions(home)
+    names = {thing.name for thing in declared}
+    registered = [*store.list_feature_services(), *store.list_on_demand_feature_views(), *store.list_feature_views()]
+    stale = [thing for thing in registered if thing.name not in names]
+    store.apply(declared, objects_to_delete=stale, partial=False)
     return store
+
+
+def clear_online_store(store: FeatureStore) -> None:
+    """Delete every applicant from the online store, so that none of an older portfolio is left."""
+    join_key = store.get_entity("applicant").join_key
+    store._get_provider().online_store.delete_entity_values(store.config, [join_key])
 
 
 def read_contract(store: FeatureStore, service: str) -> Contract:

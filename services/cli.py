@@ -22,7 +22,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on 
 PORTFOLIO = click.Path(path_type=Path)
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An ISO 8601 date or instant with a zone."""
 
     name = "TS"
@@ -94,10 +94,11 @@ def demo(
 ) -> None:
     """Go the whole way: data, validation, features, training, promotion, one explained decision."""
     from services import pipeline, present
+    from training.promotion import promote as put_in_service
 
     home = Home.resolve()
     with step(f"ingest {portfolio} into {home.root}"):
-        ingested = pipeline.ingest(home, portfolio, raw, applicants=applicants, seed=seed)
+        ingested = pipeline.bring_in(home, portfolio, raw, applicants=applicants, seed=seed)
         say(present.ingested(ingested))
     with step("validate, apply the feature definitions, materialize to Redis"):
         store = pipeline.materialize(home)
@@ -105,7 +106,7 @@ def demo(
         outcome = pipeline.train(home, oot_start=oot_start, seed=seed, store=store)
         say(present.trained(outcome))
     with step(f"promote version {outcome.run.version}"):
-        pipeline.promote(home, outcome.run.version)
+        put_in_service(home, outcome.run.version)
     with step("score the latest applicant with complete features"):
         decision = pipeline.score_latest(home)
     if as_json:
@@ -131,7 +132,7 @@ def ingest(portfolio: str, raw: Path | None, applicants: int | None, seed: int, 
 
     home = Home.resolve()
     with step(f"ingest {portfolio} into {home.root}"):
-        report = pipeline.ingest(home, portfolio, raw, applicants=applicants, seed=seed)
+        report = pipeline.bring_in(home, portfolio, raw, applicants=applicants, seed=seed)
     emit(present.ingested_json(report)) if as_json else click.echo(present.ingested(report))
 
 
@@ -186,11 +187,11 @@ def train(as_of: datetime | None, oot_start: datetime | None, seed: int, as_json
 @JSON
 def promote(version: str | None, as_json: bool) -> None:
     """Check a registered version against the gate and put it in service."""
-    from services import pipeline
+    from training.promotion import promote as put_in_service
 
     home = Home.resolve()
     with step("promote"):
-        run, bundle = pipeline.promote(home, version)
+        run, bundle = put_in_service(home, version)
     if as_json:
         emit({"version": run.version, "run_id": run.run_id, "bundle": bundle.digest})
     else:

@@ -23,12 +23,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from feature_repo.stores.plan import OnlinePlan
 from numpy.typing import NDArray
 
 from feature_repo.contract import Contract
 from feature_repo.errors import UnavailableError
 from feature_repo.home import Home, write_atomically
+from feature_repo.stores.plan import OnlinePlan
 from training.columns import Column
 from training.probability import Calibration
 from training.reference_shap import LeafTables

@@ -105,9 +105,10 @@ def explain_rows(candidate: Candidate, dataset: Dataset, rows: NDArray[np.bool_]
 
 def _split(dataset: Dataset, oot: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Split the loans before the out-of-time window by decision time."""
-    decided = dataset.frame["event_timestamp"].to_numpy()
-    border = np.quantile(decided[~oot].astype("int64"), 1 - LAST_SLICE).astype(decided.dtype)
-    return ~oot & (decided < border), ~oot & (decided >= border)
+    decided = dataset.frame["event_timestamp"]
+    border = decided[~oot].quantile(1 - LAST_SLICE, interpolation="lower")
+    is_last = (decided >= border).to_numpy(dtype=bool)
+    return ~oot & ~is_last, ~oot & is_last
 
 
 def _reference(matrix: Matrix, pd: NDArray[np.float64], cutoff: float) -> Matrix:

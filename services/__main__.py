@@ -1,0 +1,5 @@
+"""``python -m services`` is ``candor``."""
+
+from services.cli import main
+
+main()

@@ -1,0 +1,267 @@
+"""The way through all layers, step by step: each function is one command, and `demo` is all of them.
+
+Only services may know every layer; each step here is a few lines that hand one layer's result
+to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pandas as pd
+from feast import FeatureStore
+
+from feature_repo import registry
+from feature_repo.errors import GateError, InputError
+from feature_repo.home import Home
+from feature_repo.portfolios.ingest import IngestReport, ingest
+from feature_repo.portfolios.portfolio import SIMULATED, list_portfolios, load_portfolio
+from feature_repo.stores.compile import compile_plan
+from feature_repo.stores.online import OnlineReader
+from monitoring.profiles import profile_frame, write_profile
+from services import embedded
+from services.scoring.once import decide_once
+from services.scoring.policy import DEFAULT_POLICY, load_policy
+from training.bundle import Bundle, bundle_path, load_bundle, read_champion, write_bundle
+from training.champion import Candidate, train_candidate
+from training.dataset import Dataset, build_dataset
+from training.model import Parameters
+from training.report import write_report
+from training.tracking import MODEL_NAME, LoggedRun, Tracking
+from validation.gates import check_frame, check_sources
+from validation.results import GateResult
+
+SERVICE = "credit_decision_v1"
+DEFAULT_SEED = 7
+LATEST = 250
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What `candor train` reports."""
+
+    run: LoggedRun
+    dataset: Dataset
+    candidate: Candidate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the promised object: run, version, digests, metrics."""
+        return {
+            "run_id": self.run.run_id,
+            "version": self.run.version,
+            "dataset_digest": self.dataset.digest,
+            "model_digest": self.candidate.model_digest,
+            "metrics": self.candidate.metrics,
+        }
+
+
+def prepare(home: Home) -> str:
+    """Start or reach Redis and write the home's feature_store.yaml; return the connection string."""
+    address = embedded.ensure(home)
+    embedded.write_feature_store_yaml(home)
+    return address
+
+
+def validate(home: Home, table: str = "all") -> list[GateResult]:
+    """Run Great Expectations on one source table or all of them, and write Data Docs.
+
+    Raises
+    ------
+    InputError
+        If there is no such table, or nothing was ingested yet.
+    """
+    if not home.sources.is_dir():
+        raise InputError(f"{home.sources} is empty: run `candor ingest` first")
+    specs = registry.table_specs(home)
+    names = [*specs, "loans"]
+    if table not in (*names, "all"):
+        raise InputError(f"unknown table {table!r} (known: {', '.join(names)}, all)")
+    chosen = names if table == "all" else [table]
+    tables = {name: specs.get(name, ()) for name in chosen}
+    return check_sources(home, tables, allow_empty=set(names) - filled_tables(home))
+
+
+def filled_tables(home: Home) -> set[str]:
+    """Return the source tables that this home's portfolio promises to fill.
+
+    Tables that a user brought promise loans only.
+    """
+    portfolio = home.state().portfolio
+    return set(load_portfolio(portfolio).tables) if portfolio in list_portfolios() else {"loans"}
+
+
+def require(results: list[GateResult]) -> None:
+    """Raise GateError with the first critical failure of each failed table."""
+    failed = [result for result in results if not result.passed]
+    if failed:
+        raise GateError("validation stopped it: " + "; ".join(str(result.failures[0]) for result in failed))
+
+
+def bring_in(
+    home: Home, portfolio: str, raw: Path | None, *, applicants: int | None = None, seed: int = DEFAULT_SEED
+) -> IngestReport:
+    """Map a portfolio's raw files to the source tables; only the simulated one takes a size and a seed."""
+    if portfolio == SIMULATED and raw is None:
+        return ingest(home, portfolio, applicants=applicants, seed=seed)
+    return ingest(home, portfolio, raw, applicants=applicants)
+
+
+def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
+    """Validate, apply the definitions, then fill the online store up to an instant.
+
+    Parameters
+    ----------
+    home : Home
+    to : datetime or None
+        UTC; None means the home's clock.
+
+    Raises
+    ------
+    GateError
+        If a table fails validation; the online store is left as it was.
+    """
+    require(validate(home))
+    prepare(home)
+    store = registry.apply(home)
+    state = home.state()
+    if state.materialized_to is None:
+        registry.clear_online_store(store)
+    end = to or home.now()
+    store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=end)
+    home.save_state(msgspec.structs.replace(state, materialized_to=end))
+    return store
+
+
+def train(
+    home: Home,
+    *,
+    as_of: datetime | None = None,
+    oot_start: datetime | None = None,
+    seed: int = DEFAULT_SEED,
+    parameters: Parameters | None = None,
+    store: FeatureStore | None = None,
+) -> TrainOutcome:
+    """Build the point-in-time dataset, gate it, fit, and record run, reference profile and bundle.
+
+    Parameters
+    ----------
+    home : Home
+    as_of : datetime or None
+        UTC; outcomes observed by then count. None means the home's outcome clock.
+    oot_start : datetime or None
+        UTC; None means the portfolio's.
+    seed : int
+    parameters : Parameters or None
+        None takes the stated fixed ones.
+    store : FeatureStore or None
+        The applied store, where a step before has it open.
+    """
+    chosen = parameters or Parameters()
+    start = oot_start or home.state().oot_start
+    if start is None:
+        raise InputError("this home has no default out-of-time start: give --oot-start")
+    prepare(home)
+    store = store or registry.apply(home)
+    contract = registry.read_contract(store, SERVICE)
+    dataset = build_dataset(
+        store, contract, home.source_glob("loans"), as_of=as_of or home.outcomes_now(), oot_start=start
+    )
+    require([check_frame(home, dataset.frame, contract.features)])
+    policy = DEFAULT_POLICY.read_bytes()
+    candidate = train_candidate(dataset, chosen, cutoff=load_policy(policy).approve_max_pd, seed=seed)
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        artifacts, bundle = Path(folder, "artifacts"), Path(folder, "bundle")
+        write_report(artifacts, dataset, candidate)
+        write_profile(profile_frame(reference_frame(dataset, candidate)), artifacts / "reference_profile.bin")
+        write_profile(profile_frame(reference_frame(dataset, candidate)), home.profiles / "training.bin")
+        write_bundle(
+            bundle,
+            name=MODEL_NAME,
+            dataset_digest=dataset.digest,
+            booster=candidate.model_bytes,
+            contract=contract,
+            plan=compile_plan(contract, project=store.project),
+            policy=policy,
+            scorer=candidate.scorer,
+            reference=candidate.reference,
+        )
+        run = Tracking(home).log_training(
+            params=msgspec.to_builtins(chosen)
+            | {
+                "seed": seed,
+                "oot_start": start.isoformat(),
+                "as_of": dataset.as_of.isoformat(),
+                "feature_service": SERVICE,
+            },
+            metrics=candidate.metrics | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
+            tags={
+                "portfolio": home.state().portfolio,
+                "dataset_digest": dataset.digest,
+                "model_digest": candidate.model_digest,
+            },
+            frame=dataset.frame,
+            digest=dataset.digest,
+            booster=candidate.booster,
+            sample=pd.DataFrame(candidate.reference[:5], columns=[c.name for c in candidate.scorer.columns]),
+            artifacts=artifacts,
+            bundle=bundle,
+        )
+    return TrainOutcome(run, dataset, candidate)
+
+
+def score_latest(home: Home) -> bytes:
+    """Decide on the latest loan's applicant whose views are all PRESENT, and return the logged response.
+
+    Views that hold no feature of the model, because the portfolio does not fill them, do not count.
+
+    Raises
+    ------
+    GateError
+        If none of the latest applicants is complete.
+    """
+    champion = read_champion(home)
+    bundle = load_bundle(bundle_path(home, champion.bundle))
+    requests = latest_requests(home, [spec.name for spec in bundle.contract.request])
+    complete = asyncio.run(_first_complete(home, bundle, requests))
+    return decide_once(home, complete)
+
+
+def latest_requests(home: Home, inputs: list[str]) -> list[dict[str, Any]]:
+    """Return what the latest applicants asked for, the newest first, nulls left out."""
+    connection = duckdb.connect()
+    rows = connection.execute(
+        f"""select applicant_id, {", ".join(inputs)} from read_parquet($loans)
+            where event_timestamp <= $now order by event_timestamp desc, loan_id limit {LATEST}""",
+        {"loans": home.source_glob("loans"), "now": home.now()},
+    )
+    names = ["applicant_id", *inputs]
+    return [
+        {name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows.fetchall()
+    ]
+
+
+async def _first_complete(home: Home, bundle: Bundle, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    used = {spec.view for spec in bundle.contract.features if spec.name in bundle.scorer.features}
+    reader = OnlineReader(bundle.plan, home.redis)
+    try:
+        found = await reader.read_many([request["applicant_id"] for request in requests], home.now())
+    finally:
+        await reader.close()
+    for request, stored in zip(requests, found, strict=True):
+        if all(view.status == "PRESENT" for name, view in stored.views.items() if name in used):
+            return request
+    raise GateError(f"none of the latest {len(requests)} applicants has complete features; check the views' TTL")
+
+
+def reference_frame(dataset: Dataset, candidate: Candidate) -> pd.DataFrame:
+    """Return what monitoring compares with: model features, PD and outcome before the out-of-time window."""
+    rows = ~dataset.is_oot
+    frame = dataset.frame.loc[rows, [spec.name for spec in dataset.specs]].copy()
+    return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])

@@ -1,0 +1,59 @@
+"""The composition root: everything that the service is made of is put together here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+
+from feature_repo.home import Home
+from services.scoring.champion import Load, load_champion
+from services.scoring.docs import ContractSchema, docs_router
+from services.scoring.problems import echo_request_id, to_response
+from services.scoring.routes import HANDLERS
+from services.scoring.service import ScoringService
+
+
+def create_app(home: Home, load: Load = load_champion) -> Litestar:
+    """Return the scoring application of a home; it starts whether or not model, store and log are there.
+
+    Parameters
+    ----------
+    load : callable
+        Loads the home's champion.
+
+    Raises
+    ------
+    InputError
+        If an address of the home is not one.
+    """
+    service = ScoringService(home, load)
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    return Litestar(
+        route_handlers=[*HANDLERS, docs_router],
+        dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
+        lifespan=[lifespan],
+        exception_handlers={Exception: to_response},
+        before_send=[echo_request_id],
+        openapi_config=OpenAPIConfig(
+            title="Candor",
+            version=version("candor"),
+            description="Scores point-of-sale loan applicants by ID and says plainly why.",
+            path="/schema",
+            render_plugins=[ContractSchema(service.body_schema)],
+            use_handler_docstrings=True,
+        ),
+        logging_config=None,
+    )

@@ -1,0 +1,103 @@
+"""The model in service: loaded when it is promoted, exchanged while requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from feature_repo.errors import CandorError, UnavailableError
+from feature_repo.home import Home
+from services.scoring.model import ScoringModel, assemble
+from services.scoring.schemas import ModelName
+from training.bundle import bundle_path, load_bundle, read_champion
+
+_LOOK_EVERY = 1.0
+_NO_MODEL = "no model is in service: run `candor train`, then `candor promote`"
+_logger = logging.getLogger(__name__)
+
+Load = Callable[[Home], ScoringModel]
+
+
+def load_champion(home: Home) -> ScoringModel:
+    """Load the bundle that the home's champion.json names.
+
+    Raises
+    ------
+    UnavailableError
+        If there is none, or it is damaged.
+    InputError
+        If its policy is wrong.
+    """
+    champion = read_champion(home)
+    bundle = load_bundle(bundle_path(home, champion.bundle))
+    if bundle.digest != champion.bundle:
+        raise UnavailableError(f"bundle {bundle.path} is not the {champion.bundle} in service; promote again")
+    name = ModelName(bundle.manifest.name, champion.version, bundle.manifest.feature_service, bundle.digest)
+    return assemble(name, bundle.contract, bundle.plan, bundle.policy, bundle.scorer)
+
+
+class ChampionFollower:
+    """Give the model in service, looking for a new one at most once a second.
+
+    A new model is loaded beside the old one, which goes on deciding until the new one is ready, and
+    for good if the new one is broken.
+
+    Parameters
+    ----------
+    load : callable
+        Loads the home's champion; it may block.
+    """
+
+    def __init__(self, home: Home, load: Load = load_champion) -> None:
+        self._home = home
+        self._load = load
+        self._model: ScoringModel | None = None
+        self._fault = _NO_MODEL
+        self._mark: tuple[int, int] | None = None
+        self._looks_at = 0.0
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def loaded(self) -> ScoringModel | None:
+        """The model in service, without looking for a new one."""
+        return self._model
+
+    async def current(self) -> ScoringModel:
+        """Return the model in service.
+
+        Raises
+        ------
+        UnavailableError
+            If there is none, with what to do about it.
+        """
+        if time.monotonic() >= self._looks_at and (self._loading is None or self._loading.done()):
+            self._looks_at = time.monotonic() + _LOOK_EVERY
+            mark = self._look()
+            if mark != self._mark:
+                self._loading = asyncio.create_task(self._exchange(mark))
+        if self._model is None and self._loading is not None:
+            await asyncio.shield(self._loading)
+        if self._model is None:
+            raise UnavailableError(self._fault)
+        return self._model
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self._home.champion_path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    async def _exchange(self, mark: tuple[int, int] | None) -> None:
+        try:
+            self._model = await asyncio.to_thread(self._load, self._home)
+        except Exception as error:  # whatever is wrong with it, the old model goes on
+            fault = str(error) if isinstance(error, CandorError) else "the promoted bundle cannot be loaded"
+            if fault != self._fault:
+                _logger.error("champion not taken into service: %s", fault, exc_info=not isinstance(error, CandorError))
+            self._fault = fault
+        else:
+            self._mark, self._fault = mark, _NO_MODEL
+            _logger.info("in service: %s version %s", self._model.name.name, self._model.name.version)

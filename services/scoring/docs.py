@@ -1,0 +1,82 @@
+"""The OpenAPI page at /docs, whole without the Internet: Swagger UI from an installed package."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar import Request, Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import FromPath
+from litestar.response import File
+
+_ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Candor</title>
+<link rel="icon" type="image/png" href="/docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<style>body { margin: 0 }</style>
+</head>
+<body>
+<div id="docs"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({url: "/schema/openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null})
+</script>
+</body>
+</html>
+"""
+_POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
+
+
+class ContractSchema(JsonRenderPlugin):
+    """The OpenAPI document, with the request body that the model in service takes.
+
+    Parameters
+    ----------
+    body_schema : callable
+        Returns the JSON Schema of a request body now.
+    """
+
+    def __init__(self, body_schema: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._body_schema = body_schema
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Return the document as JSON."""
+        document = copy.deepcopy(openapi_schema)
+        content = {"application/json": {"schema": self._body_schema()}}
+        document["paths"]["/predict"]["post"]["requestBody"] = {"content": content, "required": True}
+        return super().render(request, document)
+
+
+def _folder() -> Path:
+    package = find_spec("swagger_ui")  # found, not imported: it brings handlers for other frameworks
+    if package is None or not package.submodule_search_locations:
+        raise NotFoundException(detail="the Swagger UI package is not installed; /schema/openapi.json is there")
+    return Path(package.submodule_search_locations[0]) / "static"
+
+
+@get("/", include_in_schema=False, media_type="text/html")
+async def page() -> Response[str]:
+    """Return the page; its security policy lets the browser load nothing from elsewhere."""
+    return Response(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+@get("/assets/{name:str}", include_in_schema=False)
+async def asset(name: FromPath[str]) -> File:
+    """Return one file of Swagger UI that the page names."""
+    if name not in _ASSETS:
+        raise NotFoundException(detail=f"no asset {name!r}")
+    return File(_folder() / name, filename=name, content_disposition_type="inline")
+
+
+docs_router = Router("/docs", route_handlers=[page, asset])

@@ -1,0 +1,106 @@
+"""The routes: each turns HTTP into a call of the service, and does nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, get, post
+from litestar.di import NamedDependency
+from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+
+from monitoring.decision_log import DecisionRecord
+from services.scoring.errors import FieldProblem, NotReady, UnknownError
+from services.scoring.loan_request import id_fault
+from services.scoring.problems import MEDIA_TYPE
+from services.scoring.schemas import ApplicantFeatures, Decision, Health, Problem
+from services.scoring.service import ScoringService
+
+_LARGEST_BODY = 64 * 1024
+
+
+def _problems(**statuses: str) -> dict[int, ResponseSpec]:
+    return {
+        int(status.removeprefix("s")): ResponseSpec(Problem, False, description, MEDIA_TYPE)
+        for status, description in statuses.items()
+    }
+
+
+_UNAVAILABLE = "The store, the log or the model is not there; try again"
+
+
+@post(
+    "/predict",
+    status_code=200,
+    request_max_body_size=_LARGEST_BODY,
+    tags=["decisions"],
+    responses=_problems(
+        s404="The store does not know the applicant, and the request brings no features",
+        s413="The body is larger than 64 KiB",
+        s415="The body is not announced as application/json",
+        s422="The request is invalid; each error names its field",
+        s503=_UNAVAILABLE,
+    ),
+)
+async def predict(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Decision:
+    """Decide on one loan request; the decision is in the log before it is answered."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:64] or 'untyped'}")
+    return await service.decide(await request.body())
+
+
+@get(
+    "/applicants/{applicant_id:str}/features",
+    tags=["features"],
+    responses=_problems(s404="The store does not know the applicant", s422="The ID is invalid", s503=_UNAVAILABLE),
+)
+async def applicant_features(
+    applicant_id: FromPath[str], service: NamedDependency[ScoringService]
+) -> ApplicantFeatures:
+    """Tell what the store knows of an applicant, with event times and status."""
+    fault = id_fault(applicant_id) or ("must be UTF-8" if "\ufffd" in applicant_id else "")
+    if fault:
+        raise FieldProblem(("applicant_id", f"applicant_id {fault}"))
+    return await service.applicant(applicant_id)
+
+
+@get(
+    "/decisions/{decision_id:str}",
+    tags=["decisions"],
+    responses=_problems(s404="The log does not hold the decision", s503=_UNAVAILABLE),
+)
+async def decision_record(decision_id: FromPath[str], service: NamedDependency[ScoringService]) -> DecisionRecord:
+    """Return the log's record of a decision: everything that it was made of."""
+    try:
+        canonical = str(UUID(decision_id))
+    except ValueError:
+        raise UnknownError("a decision_id is a UUID") from None
+    return await service.decision(canonical)
+
+
+@get("/health", tags=["health"])
+async def health(service: NamedDependency[ScoringService]) -> Health:
+    """Tell a person what the service stands on; 200 as long as it answers."""
+    return await service.health()
+
+
+@get("/health/live", tags=["health"])
+async def live() -> dict[str, str]:
+    """Tell that the process answers."""
+    return {"status": "alive"}
+
+
+@get("/health/ready", tags=["health"], responses=_problems(s503="What is not there, by name"))
+async def ready(service: NamedDependency[ScoringService]) -> Health:
+    """Tell whether the service can decide."""
+    found = await service.health()
+    faults = {name: result for name, result in found.checks.items() if result != "ok"}
+    if faults:
+        raise NotReady(faults)
+    return found
+
+
+HANDLERS = [predict, applicant_features, decision_record, health, live, ready]

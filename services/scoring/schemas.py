@@ -1,0 +1,185 @@
+"""What the scoring service answers, as it goes over the wire. Times are ISO 8601 in UTC with microseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from feature_repo.stores.stored import Scalar, Status
+from validation.guard import Violation
+
+Recommendation = Literal["APPROVED", "DECLINED", "MANUAL_REVIEW"]
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """Terms of the loan; of a request under review those that it would have, of a declined one none.
+
+    Parameters
+    ----------
+    amount, monthly_payment, last_payment, finance_charge, total_of_payments : float or None
+        Currency, exact to the cent.
+    apr : float or None
+        Annual percentage rate, percent.
+    """
+
+    approved: bool
+    amount: float | None = None
+    term_months: int | None = None
+    apr: float | None = None
+    monthly_payment: float | None = None
+    last_payment: float | None = None
+    finance_charge: float | None = None
+    total_of_payments: float | None = None
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """One feature and what it did to the default risk, in log-odds against the reference population."""
+
+    feature: str
+    value: Scalar | None
+    impact: float
+    direction: Literal["increases", "decreases"]
+    source: str
+    event_timestamp: str | None
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One principal reason for a decline.
+
+    Parameters
+    ----------
+    code : str
+        Feature, knock-out rule, or ``<view>_absent`` for data that were not there.
+    feature : str
+        Feature that it comes from; of several, the one that weighs most.
+    impact : float or None
+        Log-odds by which it raised the default risk; None for a knock-out rule.
+    """
+
+    code: str
+    feature: str
+    reason: str
+    impact: float | None
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """What the store held of one view, and how old it was on the clock of the decision, in seconds."""
+
+    status: Status
+    event_timestamp: str | None
+    age_seconds: int | None
+
+
+class GuardResult(msgspec.Struct, frozen=True):
+    """Whether every value was plausible, and which were not."""
+
+    passed: bool
+    violations: tuple[Violation, ...]
+
+
+class ModelName(msgspec.Struct, frozen=True):
+    """The model that decided: its registered version and the digest of its bundle."""
+
+    name: str
+    version: str
+    feature_service: str
+    bundle: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision.
+
+    Parameters
+    ----------
+    credit_score : int
+        Points within the range of the policy, falling as the default probability rises.
+    default_probability : float
+        Calibrated probability of default, 0..1, within `probability_interval`.
+    explanation : tuple of Explained
+        The three features that weigh most, either way.
+    adverse_action_reasons : tuple of Reason
+        At most four, largest first; empty unless declined.
+    review_reasons : tuple of str
+        Why a person decides; empty unless under review.
+    confidence : {"HIGH", "MEDIUM", "LOW"}
+        From the width of the interval and the views that were absent, never from the decision.
+    """
+
+    decision_id: str
+    applicant_id: str
+    decided_at: str
+    as_of: str
+    credit_score: int
+    default_probability: float
+    approval_recommendation: Recommendation
+    recommended_terms: Terms
+    explanation: tuple[Explained, ...]
+    adverse_action_reasons: tuple[Reason, ...]
+    review_reasons: tuple[str, ...]
+    confidence: Literal["HIGH", "MEDIUM", "LOW"]
+    probability_interval: tuple[float, float]
+    guard: GuardResult
+    freshness: dict[str, Freshness]
+    model: ModelName
+    policy_version: str
+
+
+class StoredViewAnswer(msgspec.Struct, frozen=True):
+    """One view as the store holds it; values of a STALE view are shown, but no decision uses them."""
+
+    status: Status
+    event_timestamp: str | None
+    age_seconds: int | None
+    features: dict[str, Scalar | None]
+
+
+class ApplicantFeatures(msgspec.Struct, frozen=True):
+    """What the store knows of an applicant, its age measured at `as_of`."""
+
+    applicant_id: str
+    as_of: str
+    views: dict[str, StoredViewAnswer]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What the service stands on: each check says ``ok`` or what is wrong and what to do."""
+
+    status: Literal["ok", "degraded"]
+    checks: dict[str, str]
+    model: ModelName | None
+
+
+class ProblemItem(msgspec.Struct, frozen=True):
+    """One thing that is wrong; `field` is empty for the request as a whole."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as RFC 9457 has it; `request_id` finds it in the service's log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: tuple[ProblemItem, ...] = ()
+
+
+def iso(instant: datetime) -> str:
+    """Return an instant as ISO 8601 in UTC, with microseconds and Z.
+
+    Examples
+    --------
+    >>> iso(datetime(2026, 11, 22, 12, tzinfo=UTC))
+    '2026-11-22T12:00:00.000000Z'
+    """
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def maybe_iso(instant: datetime | None) -> str | None:
+    """Return `iso` of an instant, None of None."""
+    return None if instant is None else iso(instant)

@@ -1,0 +1,166 @@
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from feature_repo.errors import InputError, UnavailableError
+from feature_repo.stores.stored import StoredView
+from monitoring.decision_log import DecisionLog, DecisionRecord, LoggedFeature
+
+START = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def record(number=0, **changes):
+    base = DecisionRecord(
+        decision_id=f"0190aaaa-0000-7000-8000-{number:012d}",
+        decided_at=START + timedelta(minutes=number),
+        as_of=START,
+        applicant_id="Ünï 😀",
+        bundle="sha256:" + "0" * 64,
+        model_version="3",
+        recommendation="APPROVED",
+        pd=0.1 + 0.2,
+        score=700,
+        request={"applicant_id": "Ünï 😀", "purchase_amount": 3500.0},
+        features={
+            "a": LoggedFeature(0.1, "v", "2026-05-31T00:00:00.000000Z"),
+            "b": LoggedFeature(None, "request", None),
+        },
+        views={"v": StoredView("STALE", START, 7, {"a": 0.1, "n": 2**62, "flag": False, "text": "x", "none": None})},
+        impacts={"a": -1e-17},
+        reference_log_odds=-1.5,
+        guard={"passed": True, "violations": []},
+        output={"credit_score": 700},
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'new folder' / 'decisions.db'}"
+
+
+@pytest.fixture
+def log(url):
+    log = DecisionLog(url)
+    yield log
+    log.close()
+
+
+def test_what_is_appended_is_read_back_to_the_bit(log):
+    log.ping()
+    log.append(record())
+    assert log.get(record().decision_id) == record()
+    assert log.get("nothing") is None
+
+
+def test_a_second_process_sees_a_commit_at_once(log, url):
+    log.append(record())
+    code = f"from monitoring.decision_log import DecisionLog; print(len(list(DecisionLog({url!r}).rows())))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_columns_are_for_people_who_ask_in_sql(log, tmp_path):
+    log.append(record())
+    with sqlite3.connect(tmp_path / "new folder" / "decisions.db") as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        row = database.execute("SELECT decided_at, recommendation, pd, score, applicant_id FROM decisions").fetchone()
+    database.close()
+    assert row == ("2026-06-01 00:00:00.000000", "APPROVED", 0.1 + 0.2, 700, "Ünï 😀")
+
+
+def test_a_window_takes_its_start_and_leaves_its_end(log):
+    for number in (3, 1, 2, 0):
+        log.append(record(number))
+    offset = (START + timedelta(minutes=1)).astimezone(tz=None)
+    minutes = [(row.decided_at - START).seconds // 60 for row in log.rows(offset, START + timedelta(minutes=3))]
+    assert minutes == [1, 2]
+    assert [row.decided_at for row in log.rows()] == sorted(row.decided_at for row in log.rows())
+    assert len(list(log.rows(start=START + timedelta(minutes=2)))) == 2
+    assert len(list(log.rows(end=START))) == 0
+
+
+def test_many_rows_are_streamed(log):
+    for number in range(1200):
+        log.append(record(number))
+    rows = log.rows()
+    assert next(rows).decision_id == record(0).decision_id
+    log.append(record(5000))
+    assert len(list(rows)) >= 1199
+
+
+def test_one_decision_is_logged_once(log):
+    log.append(record())
+    with pytest.raises(UnavailableError, match="UNIQUE"):
+        log.append(record(score=1))
+    assert log.get(record().decision_id).score == 700
+
+
+def test_a_log_that_was_taken_away_is_not_written_to(log, tmp_path):
+    log.append(record(1))
+    (tmp_path / "new folder" / "decisions.db").unlink()
+    log.append(record(2))
+    assert [row.decision_id for row in log.rows()] == [record(2).decision_id]
+
+
+def test_a_locked_log_says_so_and_works_again(log, tmp_path):
+    log.append(record(1))
+    other = sqlite3.connect(tmp_path / "new folder" / "decisions.db")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnavailableError, match="decision log sqlite.*locked"):
+        log.append(record(2))
+    other.rollback()
+    other.close()
+    log.append(record(2))
+    assert log.get(record(2).decision_id)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    log = DecisionLog(f"sqlite:///{tmp_path / 'file' / 'decisions.db'}")
+    with pytest.raises(UnavailableError, match="decision log sqlite:///.*decisions.db"):
+        log.append(record())
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"this is no database" * 100)
+    with pytest.raises(UnavailableError, match="not a database"):
+        DecisionLog(f"sqlite:///{broken}").ping()
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password():
+    log = DecisionLog("postgresql+psycopg://candor:hunter2@127.0.0.1:1/decisions")
+    with pytest.raises(UnavailableError, match="127.0.0.1:1/decisions") as caught:
+        log.ping()
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("decisions.db", "needs a URL"),
+        ("", "needs a URL"),
+        ("mysql://u:secret@h/d", "sqlite or postgresql, not on mysql"),
+        ("postgresql+pg8000://u:secret@h/d", "needs the driver pg8000"),
+    ],
+)
+def test_a_url_that_will_not_do_is_refused(url, message):
+    with pytest.raises(InputError, match=message) as caught:
+        DecisionLog(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.skipif(
+    "CANDOR_TEST_POSTGRES" not in os.environ, reason="CANDOR_TEST_POSTGRES names no database to write to"
+)
+def test_postgresql_keeps_the_same():
+    log = DecisionLog(os.environ["CANDOR_TEST_POSTGRES"])
+    fresh = record(decision_id=os.urandom(16).hex(), decided_at=datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
+    log.ping()
+    log.append(fresh)
+    assert log.get(fresh.decision_id) == fresh
+    window = log.rows(fresh.decided_at, fresh.decided_at + timedelta(seconds=1))
+    assert fresh in list(window)
+    log.close()

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.unit.validation.samples import BUREAU
+
+WriteParquet = Callable[..., Path]
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> WriteParquet:
+    """Write the rows of a query on `source` to a Parquet file."""
+
+    def write(query: str = "FROM source", source: str = BUREAU, name: str = "table.parquet") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(f"COPY (WITH source AS ({source}) {query}) TO '{path}' (FORMAT parquet)")
+        return path
+
+    return write

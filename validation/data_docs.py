@@ -1,0 +1,63 @@
+"""Data Docs that open without a network: Great Expectations renders the sections, we the page.
+
+Its own pages load style sheets and scripts from content delivery networks. The sections do not, so
+they are set in a page of our own, with an index over the latest result of every gate.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
+from great_expectations.render.renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaSectionView
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from feature_repo.home import write_atomically
+from validation.results import GateResult
+
+FOLDER = "data-docs"
+_TEMPLATES = Path(__file__).parent / "templates"
+_LINK_TO_SUITE_PAGE = re.compile(r'<a href="\.\./[^"]*"\s*>(.*?)</a>', re.DOTALL)
+
+
+def write(result: GateResult, validated: ExpectationSuiteValidationResult | None, reports: Path) -> Path:
+    """Write the page and the JSON of one gate and bring the index up to date.
+
+    Parameters
+    ----------
+    result : GateResult
+        Also written as ``<name>.json``, for machines and for the index.
+    validated : great_expectations.core.ExpectationSuiteValidationResult or None
+        What to render, free of values; None if the data could not be read at all.
+    reports : Path
+        Folder of reports.
+
+    Returns
+    -------
+    Path
+        ``data-docs/index.html`` in it.
+    """
+    folder = reports / FOLDER
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    sections = _sections(validated) if validated else []
+    page = environment.get_template("gate.html.j2").render(result=result, sections=sections)
+    write_atomically(folder / f"{result.name}.html", page.encode())
+    write_atomically(folder / f"{result.name}.json", msgspec.json.format(msgspec.json.encode(result)))
+    latest = [msgspec.json.decode(path.read_bytes(), type=GateResult) for path in sorted(folder.glob("*.json"))]
+    index = folder / "index.html"
+    write_atomically(index, environment.get_template("index.html.j2").render(results=latest).encode())
+    return index
+
+
+def _sections(validated: ExpectationSuiteValidationResult) -> list[tuple[str, Markup]]:
+    document = ValidationResultsPageRenderer(run_info_at_end=True).render(validated).to_json_dict()
+    view = DefaultJinjaSectionView()
+    sections = []
+    for number, section in enumerate(document["sections"], start=1):
+        html = view.render({"section": section, "section_loop": {"index": number}})
+        sections.append((section["section_name"], Markup(_LINK_TO_SUITE_PAGE.sub(r"\1", html))))
+    return sections

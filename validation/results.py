@@ -1,0 +1,74 @@
+"""What a gate found, in counts and rules and without a single value of the data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One expectation that was not met.
+
+    Parameters
+    ----------
+    table : str
+        Table or gate.
+    column : str
+        Column concerned, or several joined by ``+``; empty for the table as a whole.
+    expectation : str
+        Kind of expectation, as Great Expectations names it.
+    rule : str
+        What was expected, in words.
+    level : {"critical", "warning"}
+        A critical finding closes the gate.
+    unexpected, of : int
+        Rows that break the rule, and rows examined; both 0 where rows are not what is counted.
+    observed : str
+        Type or number of rows found, for rules about those.
+    """
+
+    table: str
+    expectation: str
+    rule: str
+    level: Literal["critical", "warning"]
+    column: str = ""
+    unexpected: int = 0
+    of: int = 0
+    observed: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.table}.{self.column}" if self.column else self.table
+        if self.of:
+            found = f": {self.unexpected:,} of {self.of:,} rows break this"
+        else:
+            found = f": found {self.observed}" if self.observed else ""
+        return f"{where} {self.rule}{found} ({self.expectation})"
+
+
+class GateResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gate says about one table.
+
+    Parameters
+    ----------
+    name : str
+        Name of the gate.
+    passed : bool
+        Whether no critical expectation failed.
+    rows : int
+        Rows examined.
+    checked : int
+        Expectations evaluated; those on a column that is missing or of the wrong type are not.
+    failures, warnings : tuple of Finding
+        Critical findings, and the others.
+    note : str
+        What a reader should know, for example that the table is empty.
+    """
+
+    name: str
+    passed: bool
+    rows: int
+    checked: int
+    failures: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    note: str = ""
