@@ -64,6 +64,17 @@ def table_specs(home: Home) -> dict[str, tuple[FeatureSpec, ...]]:
     return tables
 
 
+def request_specs(home: Home) -> tuple[FeatureSpec, ...]:
+    """Return the inputs that a request brings, which the loans table holds for past requests."""
+    sources = [
+        source
+        for view in load_definitions(home)
+        if isinstance(view, OnDemandFeatureView)
+        for source in view.source_request_sources.values()
+    ]
+    return tuple(spec_of(field, "request") for source in sources for field in source.schema)
+
+
 def table_columns(home: Home) -> dict[str, dict[str, str]]:
     """Return the columns of each source table and their DuckDB types, without the key columns."""
     return {table: {spec.name: DUCKDB_TYPES[spec.kind] for spec in specs} for table, specs in table_specs(home).items()}

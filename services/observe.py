@@ -43,7 +43,7 @@ def profile(home: Home, source: str, start: datetime | None, end: datetime | Non
         if not reference.exists():
             raise InputError("nothing was trained in this home yet: run `candor train`")
         write_atomically(out, reference.read_bytes())
-        return max((summary.count for summary in summaries(read_profile(out)).values()), default=0)
+        return max((summary.n for summary in summaries(read_profile(out)).values()), default=0)
     window = (start or _START, end or _END)
     frame = decisions(home, *window) if source == "decisions" else latest_features(home, *window)
     if frame.empty:

@@ -79,13 +79,12 @@ def validate(home: Home, table: str = "all") -> list[GateResult]:
     """
     if not home.sources.is_dir():
         raise InputError(f"{home.sources} is empty: run `candor ingest` first")
-    specs = registry.table_specs(home)
-    names = [*specs, "loans"]
+    specs = registry.table_specs(home) | {"loans": registry.request_specs(home)}
+    names = list(specs)
     if table not in (*names, "all"):
         raise InputError(f"unknown table {table!r} (known: {', '.join(names)}, all)")
     chosen = names if table == "all" else [table]
-    tables = {name: specs.get(name, ()) for name in chosen}
-    return check_sources(home, tables, allow_empty=set(names) - filled_tables(home))
+    return check_sources(home, {name: specs[name] for name in chosen}, allow_empty=set(names) - filled_tables(home))
 
 
 def filled_tables(home: Home) -> set[str]:

@@ -78,7 +78,7 @@ def train_candidate(dataset: Dataset, parameters: Parameters, *, cutoff: float, 
         if not (y[rows].any() and (~y[rows]).any()):
             raise InputError(f"the {part} slice of {int(rows.sum())} loans needs both outcomes: move --oot-start")
     matrix = encode(columns, dataset.values(np.ones(len(y), dtype=bool)))
-    booster = fit(parameters, columns, (matrix[fitted], y[fitted]), (matrix[last], y[last]), seed)
+    booster = fit(parameters, columns, matrix[fitted], y[fitted], seed)
     raw = margins(booster, matrix)
     calibration = calibrate(raw[last], y[last])
     pd = 1 / (1 + np.exp(-(calibration.slope * raw + calibration.intercept)))

@@ -110,6 +110,7 @@ def ingest(
         as_of=declared.as_of,
         outcomes_as_of=declared.outcomes_as_of,
         oot_start=declared.oot_start,
+        materialized_to=None,
     )
     home.save_state(state)
     return IngestReport(portfolio, rows, state.as_of, state.outcomes_as_of, state.oot_start)

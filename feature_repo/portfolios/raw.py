@@ -130,17 +130,19 @@ def _csv_header(path: Path, spec: RawFile) -> list[str]:
 def _check_values(con: duckdb.DuckDBPyConnection, paths: list[Path], spec: RawFile, scan: str) -> None:
     """Refuse values that are not of the declared type, and infinite ones."""
     label = paths[0] if len(paths) == 1 else paths[0].parent / spec.file
-    checks = []
-    for column, kind in spec.columns.items():
-        cast = f"TRY_CAST({quoted(column)} AS {kind})"
-        bad = f"{quoted(column)} IS NOT NULL AND {cast} IS NULL"
-        if kind == "DOUBLE":
-            bad += f" OR isinf({cast})"
-        checks.append(f"min({quoted(column)}::VARCHAR) FILTER ({bad})")
+    checks = {}
     try:
-        examples = con.execute(f"SELECT {', '.join(checks)} FROM {scan}").fetchone()
+        found = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
+        for column, kind in spec.columns.items():
+            cast = f"TRY_CAST({quoted(column)} AS {kind})"
+            rules = [f"isinf({cast})"] if kind == "DOUBLE" else []
+            if found[column] != {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}.get(kind, kind):
+                rules.append(f"{quoted(column)} IS NOT NULL AND {cast} IS NULL")
+            if rules:
+                checks[column] = f"min({quoted(column)}) FILTER ({' OR '.join(rules)})"
+        examples = con.execute(f"SELECT {', '.join(checks.values())} FROM {scan}").fetchone() if checks else ()
     except duckdb.Error as error:
         raise InputError(f"{label} cannot be read: {str(error).splitlines()[0]}") from None
-    for (column, kind), example in zip(spec.columns.items(), examples or (), strict=True):
+    for column, example in zip(checks, examples or (), strict=True):
         if example is not None:
-            raise InputError(f"{label}, column {column}: {example!r} is not a finite {kind}")
+            raise InputError(f"{label}, column {column}: {example!r} is not a finite {spec.columns[column]}")

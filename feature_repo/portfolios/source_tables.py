@@ -144,7 +144,8 @@ def _check_rows(
 ) -> int:
     table = literal(str(path))
     doubles = [name for name, kind in columns.items() if kind == "DOUBLE"]
-    null_keys = [f"count(*) FILTER ({name} IS NULL OR {name}::VARCHAR = '')" for name in KEYS]
+    null_keys = ["count(*) FILTER (coalesce(applicant_id, '') = '')"]
+    null_keys += [f"count(*) FILTER ({name} IS NULL)" for name in ("event_timestamp", "created_timestamp")]
     infinite = [f"count(*) FILTER (isinf({quoted(name)}))" for name in doubles]
     row = con.execute(f"SELECT count(*), {', '.join(null_keys + infinite)} FROM {table}").fetchone()
     assert row is not None  # an aggregate without GROUP BY has one row
@@ -152,7 +153,7 @@ def _check_rows(
         raise InputError(f"{label}: no rows")
     for name, count in zip([*KEYS, *doubles], row[1:], strict=True):
         if count:
-            what = "null" if name in KEYS else "infinite"
+            what = "null or empty" if name in KEYS else "infinite"
             raise InputError(f"{label}: {name} is {what} in {count:,} rows")
     # `loans` is told apart by loan_id: a person may take two loans in one instant.
     if "loan_id" not in columns:

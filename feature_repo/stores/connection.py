@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ from feature_repo.stores.address import RedisAddress
 
 DEADLINE = 0.25
 _CONNECTIONS = 8
-_TOGETHER = 64
+_TOGETHER = 32
+_LATE = 1.2
+_PATIENCE = 4
 _NO_ANSWER = (TimeoutError, exceptions.TimeoutError)
 
 Question = tuple[bytes, Sequence[bytes]]
@@ -33,6 +36,7 @@ class RedisConnection:
     ----------
     timeout : float
         Seconds from asking to having the answer, connecting included; more than 0.25 is cut to it.
+        Only a process too busy to look at the answer waits longer, four times at most.
     """
 
     def __init__(self, address: RedisAddress, timeout: float = DEADLINE) -> None:
@@ -100,11 +104,21 @@ class RedisConnection:
                     future.set_result(answer)
 
     async def _within_deadline(self, command: Awaitable[Any]) -> Any:
+        task = asyncio.ensure_future(command)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await command
+            for _ in range(_PATIENCE):
+                begun = time.monotonic()
+                await asyncio.wait({task}, timeout=self._timeout)
+                # An alarm that comes late says that this process was busy, and nothing of Redis.
+                if task.done() or time.monotonic() - begun < self._timeout * _LATE:
+                    break
+            if not task.done():
+                raise TimeoutError
+            return task.result()
         except (exceptions.RedisError, OSError) as error:
             raise self.unavailable(error) from None
+        finally:
+            task.cancel()
 
     def _reason(self, error: Exception) -> str:
         # Redis errors may quote what was sent to them, so that none of their text is repeated.
@@ -127,8 +141,8 @@ def _client(address: RedisAddress, timeout: float) -> Redis:
         connection_class=SSLConnection if address.options.get("ssl") else Connection,
         host=address.host,
         port=address.port,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
+        socket_timeout=None,  # one deadline is over all of it
+        socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 1),  # once at once: a pooled connection may have died since
         protocol=2,
         **rest,

@@ -13,16 +13,19 @@ SELECT loan_id, account_id, czech_date(date) AS granted, amount, duration, statu
 -- PRIJEM is money in; VYDAJ and VYBER are money out.
 CREATE TEMP TABLE movement AS
 WITH both_files AS (
-    SELECT trans_id, account_id, czech_date(date) AS booked, type, amount, balance, k_symbol FROM raw.transaction_exact
+    SELECT trans_id, account_id, czech_date(date) AS booked, type, operation, amount, balance, k_symbol FROM raw.transaction_exact
     UNION ALL
-    SELECT trans_id, account_id, date, type, amount, balance, k_symbol FROM raw.transaction_rounded
+    SELECT trans_id, account_id, date, type, operation, amount, balance, k_symbol FROM raw.transaction_rounded
     WHERE trans_id NOT IN (SELECT trans_id FROM raw.transaction_exact)
 )
 SELECT
     *,
     CASE WHEN type = 'PRIJEM' THEN amount ELSE 0 END AS inflow,
     CASE WHEN type = 'PRIJEM' THEN 0 ELSE amount END AS outflow,
-    CASE WHEN k_symbol = 'SANKC. UROK' THEN amount ELSE 0 END AS penalty
+    CASE WHEN k_symbol = 'SANKC. UROK' THEN amount ELSE 0 END AS penalty,
+    -- Transfers from and to other banks: wages and pensions; household bills, insurance and other orders.
+    CASE WHEN operation = 'PREVOD Z UCTU' THEN amount ELSE 0 END AS transfer_in,
+    CASE WHEN operation = 'PREVOD NA UCET' THEN amount ELSE 0 END AS bill
 FROM both_files;
 
 -- The balance at the end of each day with a transaction. trans_id is no order within a day (balances
@@ -37,6 +40,9 @@ WITH total AS (
         sum(inflow) AS inflow,
         sum(outflow) AS outflow,
         sum(penalty) AS penalty,
+        sum(transfer_in) AS transfer_in,
+        sum(bill) AS bill,
+        count(*) AS movements,
         sum(sum(inflow - outflow)) OVER (PARTITION BY account_id ORDER BY booked) AS running
     FROM movement
     GROUP BY account_id, booked
@@ -47,6 +53,9 @@ SELECT
     any_value(total.inflow) AS inflow,
     any_value(total.outflow) AS outflow,
     any_value(total.penalty) AS penalty,
+    any_value(total.transfer_in) AS transfer_in,
+    any_value(total.bill) AS bill,
+    any_value(total.movements) AS movements,
     arg_min(balance, {distance: abs(balance - running), balance: balance}) AS closing,
     -- The balance stands until the day before the next transaction.
     coalesce(lead(booked) OVER (PARTITION BY account_id ORDER BY booked) - 1, DATE '9999-12-31') AS stands_until

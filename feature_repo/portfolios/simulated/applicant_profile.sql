@@ -4,7 +4,7 @@ SELECT
     stated_at AS event_timestamp,
     received_at AS created_timestamp,
     annual_income,
-    date_diff('day', employed_since, stated_at) / 365.25 AS employment_years,
+    (stated_at::DATE - employed_since) / 365.25 AS employment_years,
     home_ownership,
     income_verified,
     date_part('year', age(stated_at::DATE, born)) >= 18 AS of_legal_age,

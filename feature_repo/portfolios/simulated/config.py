@@ -48,7 +48,7 @@ class SimulationConfig:
     months: int = 24
     history_months: int = 12
     loans_per_applicant: float = 1.75
-    default_rate: float = 0.078
+    default_rate: float = 0.1
     late_share: float = 0.02
     resent_share: float = 0.02
     no_bureau_share: float = 0.07

@@ -9,10 +9,10 @@ SELECT
     open_lines AS num_credit_lines,
     total_lines AS total_credit_lines,
     inquiries_6m AS num_credit_inquiries,
-    floor(date_diff('day', late_at, reported_at) / 30.4375) AS months_since_last_delinquency,
+    floor((reported_at::DATE - late_on) / 30.4375) AS months_since_last_delinquency,
     public_records AS num_public_records,
     revolving_balance,
-    date_diff('month', oldest_line_opened, reported_at) AS credit_history_months
+    date_diff('month', oldest_line_opened, reported_at::DATE) AS credit_history_months
 FROM raw.bureau_reports AS report
 ASOF LEFT JOIN raw.delinquencies AS delinquency
-    ON delinquency.applicant_id = report.applicant_id AND delinquency.late_at <= report.reported_at
+    ON delinquency.applicant_id = report.applicant_id AND delinquency.late_on <= report.reported_at::DATE

@@ -48,7 +48,7 @@ def deliver(
     Returns
     -------
     dict of str to array
-        The events with ``received_at``, in order of it; a repeated event always comes after the first.
+        The events with ``received_at``; a repeated event is always received after the first.
     """
     size = len(events[happened])
     late = rng.random(size) < config.late_share
@@ -63,9 +63,8 @@ def deliver(
     repeated["received_at"] = received[again] + days(rng.uniform(0.5, 20, len(again)))
     everything = {**events, "received_at": received}
     everything = {name: np.concatenate([values, repeated[name]]) for name, values in everything.items()}
-    arrived = np.flatnonzero(everything["received_at"] <= as_time(config))
-    order = arrived[np.argsort(everything["received_at"][arrived], kind="stable")]
-    return {name: values[order] for name, values in everything.items()}
+    arrived = everything["received_at"] <= as_time(config)
+    return {name: values[arrived] for name, values in everything.items()}
 
 
 def month_starts(months: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
@@ -73,25 +72,26 @@ def month_starts(months: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
     return months.astype("M8[D]").astype("M8[s]")
 
 
-def write_events(path: Path, events: Events, people: NDArray[np.str_]) -> None:
-    """Write events as Parquet, times as UTC instants in microseconds.
+def write_events(path: Path, events: Events, ids: dict[str, NDArray[np.str_]]) -> None:
+    """Write events as Parquet, times as UTC instants in microseconds, NaN and NaT as null.
 
     Parameters
     ----------
-    events : dict of str to array
-        An integer column ``applicant`` is written as ``applicant_id``; NaN and NaT are written as null.
-    people : array of str
-        Identifier of each applicant.
+    ids : dict of str to array of str
+        The identifiers that an integer column points to: ``applicant`` is written as ``applicant_id``.
     """
     columns: dict[str, pa.Array] = {}
     for name, values in events.items():
-        if name == "applicant":
-            columns["applicant_id"] = pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), pa.array(people))
+        if name in ids:
+            columns[f"{name}_id"] = pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), pa.array(ids[name]))
         elif values.dtype.kind == "M" and values.dtype != np.dtype("M8[D]"):
             columns[name] = pa.array(values.astype("M8[us]"), pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
         else:
             columns[name] = pa.array(values, from_pandas=True)
-    pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=122_880)
+    table = pa.table(columns)
+    # Numbers hardly repeat: looking for repetitions would double the time.
+    repeating = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or pa.types.is_string(field.type)]
+    pq.write_table(table, path, use_dictionary=repeating, row_group_size=122_880)
 
 
 def blank(values: Floats, share: float, rng: np.random.Generator) -> Floats:

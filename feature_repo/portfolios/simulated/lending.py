@@ -32,10 +32,10 @@ def draw_loans(people: Population, config: SimulationConfig, rng: np.random.Gene
     Returns
     -------
     loans : dict of str to array, shape (m,)
-        ``loan_id``, ``applicant``, ``decided_at``, ``purchase_amount``, ``term_months``,
+        ``loan``, ``applicant``, ``decided_at``, ``purchase_amount``, ``term_months``,
         ``instalment`` and ``loan_purpose``, in order of decision.
     truth : dict of str to array, shape (m,)
-        ``loan_id``, ``true_pd`` in (0, 1) and ``first_missed``: the number of the first instalment that is
+        ``true_pd`` in (0, 1) and ``first_missed``: the number of the first instalment that is
         never paid, 1 to 3, or 0 for a good loan. The third and its 90 days fall within the six months in
         which a default counts.
     """
@@ -61,10 +61,9 @@ def draw_loans(people: Population, config: SimulationConfig, rng: np.random.Gene
 
     kept = _still_lent_to(people, who, decided, missed)
     kept = kept[np.lexsort((who[kept], decided[kept]))]
-    loan_id = np.array([f"LOAN_{number:07d}" for number in range(1, len(kept) + 1)])
     names = np.array([name or None for name, *_ in PURPOSES], dtype=object)
     loans: Events = {
-        "loan_id": loan_id,
+        "loan": np.arange(len(kept)),
         "applicant": who[kept],
         "decided_at": decided[kept],
         "purchase_amount": amount[kept],
@@ -72,7 +71,7 @@ def draw_loans(people: Population, config: SimulationConfig, rng: np.random.Gene
         "instalment": np.round(amount / term, 2)[kept],
         "loan_purpose": names[purpose[kept]],
     }
-    return loans, {"loan_id": loan_id, "true_pd": true_pd[kept], "first_missed": missed[kept]}
+    return loans, {"true_pd": true_pd[kept], "first_missed": missed[kept]}
 
 
 def draw_payments(
@@ -97,7 +96,7 @@ def draw_payments(
     # A payment in the last hours of the due day is on time.
     payments: Events = {
         "payment_id": np.arange(1, size + 1),
-        "loan_id": loans["loan_id"][loan],
+        "loan": loan,
         "instalment_number": number,
         "paid_at": np.maximum(due + days(delay) + days(rng.uniform(0.3, 0.9, size)), loans["decided_at"][loan]),
     }

@@ -4,6 +4,8 @@
 WITH month_end AS (
     SELECT
         last_day(month::DATE) AS day,
+        (last_day(month::DATE) - INTERVAL 12 MONTH)::DATE AS year_ago,
+        (last_day(month::DATE) - INTERVAL 24 MONTH)::DATE AS two_years_ago,
         last_day(month::DATE)::TIMESTAMPTZ + INTERVAL '23:59:59' AS event_timestamp,
         last_day(month::DATE)::TIMESTAMPTZ + INTERVAL '28 hours' AS created_timestamp
     FROM (
@@ -17,6 +19,8 @@ standing AS (
     SELECT
         applicant_id,
         day,
+        year_ago,
+        two_years_ago,
         due_on,
         amount,
         CASE WHEN known_at <= created_timestamp THEN paid_on END AS paid_by,
@@ -28,10 +32,10 @@ repaid AS (
     SELECT
         applicant_id,
         day,
-        count(*) FILTER (days_late >= 30 AND due_on > day - INTERVAL 24 MONTH) AS num_late_payments,
+        count(*) FILTER (days_late >= 30 AND due_on > two_years_ago) AS num_late_payments,
         count(*) FILTER (days_late = 0) / count(*) AS on_time_payment_ratio,
         -- A delay belongs to the last twelve months if it still runs or ended in them.
-        max(days_late) FILTER (paid_by IS NULL OR paid_by > day - INTERVAL 12 MONTH) AS max_days_past_due,
+        max(days_late) FILTER (paid_by IS NULL OR paid_by > year_ago) AS max_days_past_due,
         sum(amount) FILTER (paid_by IS NOT NULL) AS repaid_amount
     FROM standing
     GROUP BY applicant_id, day

@@ -40,7 +40,7 @@ def profile_statements(people: Population, config: SimulationConfig, rng: np.ran
         "applicant": np.repeat(np.arange(n), years),
         "stated_at": stated.ravel(),
         "annual_income": np.round(blank(raises, 0.02, rng), 2).ravel(),
-        "employed_since": employed.ravel(),
+        "employed_since": employed.astype("M8[D]").ravel(),
         "home_ownership": np.repeat(HOMES[home], years),
         "income_verified": verified.ravel(),
     }
@@ -51,9 +51,9 @@ def delinquencies(people: Population, config: SimulationConfig, rng: np.random.G
     """Return payments that became 30 days late at any lender, in five years before and during the simulation."""
     before = 60
     risk = np.hstack([np.repeat(people.risk[:, :1], before, axis=1), people.risk])
-    who, month = np.nonzero(rng.random(risk.shape) < sigmoid(-5.3 + 0.9 * risk))
+    who, month = np.nonzero(rng.random(risk.shape) < sigmoid(-5.8 + 1.0 * risk))
     start = month_starts(people.months[0] - before + month)
-    return {"applicant": who, "late_at": start + days(rng.uniform(0, 27.9, len(who)))}
+    return {"applicant": who, "late_on": (start + days(rng.uniform(0, 27.9, len(who)))).astype("M8[D]")}
 
 
 def bureau_reports(people: Population, config: SimulationConfig, rng: np.random.Generator) -> Events:
@@ -67,12 +67,12 @@ def bureau_reports(people: Population, config: SimulationConfig, rng: np.random.
 
     has_card = rng.random(n) >= 0.06
     limit = np.round(people.income * np.exp(rng.normal(-1.6, 0.5, n)), -2)
-    usage = -0.9 + 0.65 * risk + rng.normal(0, 0.8, n)[:, None] + rng.normal(0, 0.35, shape)
+    usage = -0.9 + 0.75 * risk + rng.normal(0, 0.7, n)[:, None] + rng.normal(0, 0.3, shape)
     used = 1.1 * sigmoid(usage)
     used = np.clip(used + shifted * used.std(), 0, 1.5)
     balance = np.round(limit[:, None] * used, 2)
 
-    rate = np.exp(-2.1 + 0.38 * risk + rng.normal(0, 0.4, n)[:, None])
+    rate = np.exp(-2.0 + 0.42 * risk + rng.normal(0, 0.4, n)[:, None])
     earlier = rng.poisson(np.repeat(rate[:, :1], 5, axis=1))
     asked = np.cumsum(np.hstack([np.zeros((n, 1), np.int64), earlier, rng.poisson(rate)]), axis=1)
     inquiries = asked[:, 6:] - asked[:, :-6]
@@ -95,7 +95,7 @@ def bureau_reports(people: Population, config: SimulationConfig, rng: np.random.
         "total_lines": (lines[:, None] + opened + rng.poisson(known_years * 0.4)[:, None]).ravel(),
         "inquiries_6m": inquiries.ravel(),
         "public_records": np.repeat(records, shape[1]),
-        "oldest_line_opened": np.repeat(month_starts(months)[0] - days(known_years * 365.25), shape[1]),
+        "oldest_line_opened": np.repeat((month_starts(months)[0] - days(known_years * 365.25)).astype("M8[D]"), shape[1]),
     }
     return deliver(_only(events, filed), "reported_at", config, rng, corrected=("revolving_balance",))
 
@@ -109,12 +109,16 @@ def account_reports(people: Population, config: SimulationConfig, rng: np.random
     closed = np.broadcast_to(month_starts(months + 1) - np.timedelta64(1, "s"), shape)
     monthly = people.income[:, None] / 12
 
-    strain = 0.7 * risk + rng.normal(0, 0.8, n)[:, None] + rng.normal(0, 0.4, shape)
+    strain = 0.75 * risk + rng.normal(0, 0.7, n)[:, None] + rng.normal(0, 0.4, shape)
     received = np.log(3 * 0.78 * monthly) + rng.normal(0, 0.25, n)[:, None] + rng.normal(0, 0.12, shape) - 0.05 * risk
     inflow = np.exp(received - _shifted(closed, config) * received.std())
     outflow = inflow * np.exp(0.02 * strain + rng.normal(0, 0.06, shape))
     mean = monthly * (1.6 * np.exp(-0.75 * strain) - 0.25)
     low = mean - monthly * rng.uniform(0.2, 0.9, shape)
+    # The 90 days before these are those reported three months ago.
+    before = np.hstack([low[:, :1].repeat(3, axis=1), low])[:, : shape[1]]
+    wages = np.clip(0.8 - 0.04 * strain + rng.normal(0, 0.1, n)[:, None], 0.1, 1)
+    bills = np.clip(0.45 + rng.normal(0, 0.12, n)[:, None] + rng.normal(0, 0.03, shape), 0.05, 0.9)
     below = np.where(low < 0, np.clip(rng.poisson(12 * np.clip(-low / monthly, 0, 5)), 1, 90), 0)
     penalty = np.where(below > 2, -low * below * 0.18 / 365, 0.0)
     opened = closed[:, 0] - days(np.clip(rng.gamma(2, 1_300, n), 30, (people.age - 15) * 365))
@@ -123,11 +127,15 @@ def account_reports(people: Population, config: SimulationConfig, rng: np.random
         "closed_at": closed.ravel(),
         "balance_mean": np.round(mean, 2).ravel(),
         "balance_min": np.round(low, 2).ravel(),
+        "balance_min_180d": np.round(np.minimum(low, before), 2).ravel(),
         "inflow": np.round(inflow, 2).ravel(),
         "outflow": np.round(outflow, 2).ravel(),
+        "transfers_in": np.round(inflow * wages, 2).ravel(),
+        "bills": np.round(outflow * bills, 2).ravel(),
+        "bookings": rng.poisson(np.repeat(rng.gamma(4, 22, n) + 8, shape[1])),
         "days_below_zero": below.ravel(),
         "penalty_interest": np.round(penalty, 2).ravel(),
-        "opened_at": np.repeat(opened, shape[1]),
+        "opened_on": np.repeat(opened.astype("M8[D]"), shape[1]),
     }
     return deliver(_only(events, linked), "closed_at", config, rng, corrected=("inflow", "outflow"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from feature_repo.home import Home
 from feature_repo.portfolios.simulated.config import SimulationConfig
@@ -39,8 +40,8 @@ def simulate(home: Home, config: SimulationConfig) -> Path:
     seeds = np.random.SeedSequence(config.seed).spawn(8)
     streams = [np.random.default_rng(seed) for seed in seeds]
     people = draw_population(config, streams[0])
-    ids = np.array([f"APP_{number:06d}" for number in range(1, people.size + 1)])
     loans, truth = draw_loans(people, config, streams[1])
+    ids = {"applicant": _identifiers("APP_{:06d}", people.size), "loan": _identifiers("LOAN_{:07d}", len(loans["loan"]))}
     applicants: Events = {
         "applicant": np.arange(people.size),
         "born": people.born,
@@ -62,6 +63,10 @@ def simulate(home: Home, config: SimulationConfig) -> Path:
             write_events(folder / f"{name}.parquet", events, ids)
     observed = loans["decided_at"] >= month_starts(people.months)[people.first]
     with replacing(home.truth) as folder:
-        table = {name: truth[name][observed] for name in ("loan_id", "true_pd")}
+        table = {"loan_id": ids["loan"][observed], "true_pd": truth["true_pd"][observed]}
         pq.write_table(pa.table(table), folder / "loans.parquet")
     return target
+
+
+def _identifiers(pattern: str, count: int) -> NDArray[np.str_]:
+    return np.array([pattern.format(number) for number in range(1, count + 1)])

@@ -147,6 +147,26 @@ def test_a_slow_redis_gives_up_in_time_and_never_mixes_answers(home):
     assert asyncio.run(run()) == {"inflow_90d": 2.0}
 
 
+def test_a_process_that_was_busy_itself_waits_on(home):
+    put(home, "F1")
+
+    async def run():
+        reader = OnlineReader(PLAN, home.redis)
+        await reader.ping()
+        with connect(home) as client:
+            sleeping = asyncio.create_task(asyncio.to_thread(client.execute_command, "DEBUG", "SLEEP", "0.5"))
+            await asyncio.sleep(0.05)
+            reading = asyncio.create_task(reader.read("F1", NOW))
+            await asyncio.sleep(0.01)
+            time.sleep(0.35)
+            found = await reading
+            await sleeping
+        await reader.close()
+        return found
+
+    assert asyncio.run(run()).is_known
+
+
 def test_an_address_where_nothing_listens_is_named_without_the_password():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

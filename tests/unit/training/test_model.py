@@ -6,7 +6,7 @@ from training.model import Parameters, fit, margins
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones(columns):
     def model(seed):
-        booster = fit(Parameters(max_rounds=30), columns, sample(2000, 1), sample(500, 2), seed=seed)
+        booster = fit(Parameters(max_rounds=30), columns, *sample(2000, 1), seed=seed)
         return bytes(booster.save_raw("ubj"))
 
     assert model(5) == model(5)
@@ -25,5 +25,5 @@ def test_constraints_hold_everywhere(fitted):
 
 
 def test_early_stopping_cuts_the_rounds(columns):
-    booster = fit(Parameters(max_rounds=500, eta=0.5), columns, sample(800, 1), sample(400, 2), seed=3)
+    booster = fit(Parameters(max_rounds=500, eta=0.5), columns, *sample(800, 1), seed=3)
     assert booster.num_boosted_rounds() < 200

@@ -1,0 +1,102 @@
+import json
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from monitoring.decision_log import DecisionLog
+from monitoring.profiles import read_profile, summaries
+from services import pipeline
+from training.bundle import bundle_path, load_bundle, read_champion
+from training.tracking import MODEL_NAME
+
+
+def test_the_demo_ends_with_an_explained_and_logged_decision(finished):
+    answer = finished.decision
+    assert answer["approval_recommendation"] in {"APPROVED", "DECLINED", "MANUAL_REVIEW"}
+    assert 0 < answer["default_probability"] < 1
+    assert {view["status"] for view in answer["freshness"].values()} == {"PRESENT"}
+    assert len(answer["explanation"]) == 3
+    assert answer["model"]["bundle"] == finished.bundle_digest
+    log = DecisionLog(finished.home.decision_log_url)
+    try:
+        record = log.get(answer["decision_id"])
+    finally:
+        log.close()
+    assert record.pd == answer["default_probability"]
+    assert record.output["decision_id"] == answer["decision_id"]
+
+
+def test_the_model_ranks_far_better_than_chance_and_is_calibrated(finished):
+    metrics = finished.outcome.candidate.metrics
+    assert metrics["oot_auc"] > 0.65
+    assert metrics["oot_ece"] < 0.05
+    promised = ("auc", "ks", "gini", "brier", "ece", "accuracy")
+    assert {f"{part}_{name}" for part in ("train", "oot") for name in promised} <= set(metrics)
+
+
+def test_mlflow_holds_params_metrics_dataset_artifacts_and_the_champion(finished):
+    client = MlflowClient(finished.home.mlflow_uri, finished.home.mlflow_uri)
+    version = client.get_model_version_by_alias(MODEL_NAME, "champion")
+    assert str(version.version) == finished.outcome.run.version
+    run = client.get_run(finished.outcome.run.run_id)
+    assert run.data.params["seed"] == "7"
+    assert run.data.metrics["oot_auc"] == pytest.approx(finished.outcome.candidate.metrics["oot_auc"])
+    assert run.data.tags["dataset_digest"] == finished.outcome.dataset.digest
+    (dataset,) = run.inputs.dataset_inputs
+    assert finished.outcome.dataset.digest.removeprefix("sha256:").startswith(dataset.dataset.digest)
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"bundle", "features.json", "importance.png", "reference_profile.bin", "waterfall.json"} <= names
+
+
+def test_the_registered_model_is_native_and_predicts_as_the_bundle_does(finished):
+    mlflow.set_tracking_uri(finished.home.mlflow_uri)
+    folder = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}@champion")
+    from pathlib import Path
+
+    assert not [path for path in Path(folder).rglob("*") if path.suffix in {".pkl", ".pickle", ".cloudpickle"}]
+    booster = mlflow.xgboost.load_model(folder)
+    bundle = load_bundle(bundle_path(finished.home, finished.bundle_digest))
+    assert bytes(booster.save_raw("ubj")) == (bundle.path / "model.ubj").read_bytes()
+
+
+def test_the_champion_file_names_version_and_bundle(finished):
+    champion = read_champion(finished.home)
+    assert (champion.version, champion.run_id) == (finished.outcome.run.version, finished.outcome.run.run_id)
+    assert champion.bundle == finished.bundle_digest
+
+
+def test_the_same_seed_gives_the_same_dataset_model_and_bundle(finished, tmp_path):
+    from training.tracking import Tracking
+
+    again = pipeline.train(finished.home)
+    assert again.dataset.digest == finished.outcome.dataset.digest
+    assert again.candidate.model_digest == finished.outcome.candidate.model_digest
+    folder = Tracking(finished.home).download_bundle(again.run.run_id, tmp_path)
+    assert load_bundle(folder).digest == finished.bundle_digest
+    assert again.run.version != finished.outcome.run.version
+
+
+def test_the_training_profile_counts_every_row(finished):
+    found = summaries(read_profile(finished.home.profiles / "training.bin"))
+    rows = int((~finished.outcome.dataset.is_oot).sum())
+    assert {summary.n for summary in found.values()} == {rows}
+    assert "default_probability" in found
+
+
+def test_protected_attributes_reach_neither_frame_nor_bundle(finished):
+    bundle = load_bundle(bundle_path(finished.home, finished.bundle_digest))
+    assert not {"age", "sex"} & set(finished.outcome.dataset.frame.columns)
+    assert not {"age", "sex"} & {spec.name for spec in bundle.contract.features}
+    assert b'"age"' not in (bundle.path / "plan.json").read_bytes()
+
+
+def test_of_legal_age_is_stored_but_not_learned_from(finished):
+    assert "of_legal_age" in finished.outcome.dataset.frame.columns
+    assert "of_legal_age" not in finished.outcome.candidate.scorer.features
+
+
+def test_what_only_the_simulator_knows_is_no_source(finished):
+    assert (finished.home.truth / "loans.parquet").exists()
+    assert "true_pd" not in json.dumps([str(path) for path in finished.home.sources.rglob("*")])
+    assert "true_pd" not in finished.outcome.dataset.frame.columns

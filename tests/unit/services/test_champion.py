@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+import xgboost
+
+from feature_repo.errors import InputError, UnavailableError
+from feature_repo.stores.compile import compile_plan
+from services.scoring.champion import load_champion
+from services.scoring.once import decide_once
+from services.scoring.policy import DEFAULT_POLICY
+from tests.unit.services.harness import CONTRACT, a_home, put
+from training.bundle import Champion, bundle_path, install, write_bundle, write_champion
+from training.columns import columns_of
+from training.probability import Calibration
+from training.reference_shap import compile_tables
+from training.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    with a_home(tmp_path_factory.mktemp("champion")) as home:
+        put(home, "APP_1")
+        yield home
+
+
+def promote(home, policy=None):
+    """Put a small model of real trees in service and return its digest."""
+    columns = columns_of(CONTRACT.model_features)
+    rows = np.random.default_rng(0).uniform(size=(200, len(columns))).astype(np.float32)
+    data = xgboost.DMatrix(rows, rows[:, 0] > 0.5)
+    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 2, "nthread": 1}, data, 5)
+    calibration = Calibration(slope=1.0, intercept=-3.0, grid=(-1.0, 1.0), lower=(0.01, 0.02), upper=(0.3, 0.4))
+    digest = write_bundle(
+        home.root / "candidate",
+        name="candor-pd",
+        dataset_digest="sha256:0",
+        booster=bytes(booster.save_raw("ubj")),
+        contract=CONTRACT,
+        plan=compile_plan(CONTRACT, project="candor"),
+        policy=policy or DEFAULT_POLICY.read_bytes(),
+        scorer=Scorer(columns, compile_tables(bytes(booster.save_raw("json")), rows[:50]), calibration),
+        reference=rows[:50],
+    )
+    install(home, home.root / "candidate")
+    write_champion(home, Champion(bundle=digest, version="7", run_id="r"))
+    return digest
+
+
+def test_a_promoted_bundle_decides(home):
+    digest = promote(home)
+    answer = json.loads(decide_once(home, {"applicant_id": "APP_1", "purchase_amount": 3500}))
+    assert answer["model"] == {
+        "name": "candor-pd",
+        "version": "7",
+        "feature_service": "credit_decision_v1",
+        "bundle": digest,
+    }
+    low, high = answer["probability_interval"]
+    assert low <= answer["default_probability"] <= high
+
+
+def test_a_damaged_bundle_is_not_taken(home):
+    file = bundle_path(home, promote(home)) / "policy.toml"
+    text = file.read_bytes()
+    file.write_bytes(text + b"\n")
+    with pytest.raises(UnavailableError, match=r"policy\.toml does not match its checksum"):
+        load_champion(home)
+    file.write_bytes(text)
+
+
+def test_a_bundle_under_another_name_is_not_taken(home):
+    other = "sha256:" + "0" * 64
+    bundle_path(home, promote(home)).rename(bundle_path(home, other))
+    write_champion(home, Champion(bundle=other, version="7", run_id="r"))
+    with pytest.raises(UnavailableError, match="is not the sha256:0+ in service"):
+        load_champion(home)
+
+
+def test_a_bundle_with_a_wrong_policy_is_not_taken(home):
+    promote(home, DEFAULT_POLICY.read_bytes().replace(b"of_legal_age", b"of_full_age"))
+    with pytest.raises(InputError, match="'of_full_age', which the contract does not have"):
+        load_champion(home)
