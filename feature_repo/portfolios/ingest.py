@@ -24,7 +24,14 @@ from feature_repo.portfolios.portfolio import (
 from feature_repo.portfolios.raw import attach
 from feature_repo.portfolios.simulated.config import SimulationConfig
 from feature_repo.portfolios.simulated.simulate import simulate
-from feature_repo.portfolios.source_tables import Schema, check_loans, loan_purposes, source_schema, write_empty, write_table
+from feature_repo.portfolios.source_tables import (
+    Schema,
+    check_loans,
+    loan_purposes,
+    source_schema,
+    write_empty,
+    write_table,
+)
 from feature_repo.portfolios.swap import replacing
 from feature_repo.portfolios.tables import own_tables
 
@@ -89,7 +96,8 @@ def ingest(
         declared = load_portfolio(portfolio)
     if raw is None:
         if portfolio != SIMULATED:
-            raise InputError(f"portfolio {portfolio!r} needs --from PATH; {declared.obtain or 'a folder of source tables'}")
+            what = declared.obtain or "give a folder of source tables"
+            raise InputError(f"portfolio {portfolio!r} needs --from PATH: {what}")
         progress("simulate")
         config = simulation or SimulationConfig()
         config = replace(
@@ -157,6 +165,6 @@ def _portfolio_queries(
     for table in declared.tables:
         path = folder / f"{table}.sql"
         if table not in schema or not path.is_file():
-            raise InputError(f"{folder / 'portfolio.toml'}: table {table!r} has no {path.name} or is not in the contract")
+            raise InputError(f"{folder / 'portfolio.toml'}: table {table!r} is not in the contract or has no SQL file")
         queries[table] = (path.read_text(encoding="utf-8").rstrip().removesuffix(";"), str(path))
     return queries

@@ -6,7 +6,6 @@ the file, the column and an example. NaN is how pandas writes a missing number, 
 
 from __future__ import annotations
 
-import codecs
 import csv
 from pathlib import Path
 
@@ -38,13 +37,17 @@ def attach(con: duckdb.DuckDBPyConnection, portfolio: Portfolio, folder: Path) -
             hint = f"; {portfolio.obtain}" if portfolio.obtain else ""
             raise InputError(f"{folder / spec.file} is missing{hint}")
         scan = _csv_scan(paths, spec) if spec.delimiter else _parquet_scan(paths, spec)
-        _check_values(con, paths, spec, scan)
-        chosen = [f"{_typed(quoted(column), kind)} AS {quoted(column)}" for column, kind in spec.columns.items()]
+        chosen = [f"{typed(column, kind)} AS {quoted(column)}" for column, kind in spec.columns.items()]
         if spec.row_number:
             chosen.append("file_row_number")
         # A CSV is parsed once, into a table; Parquet is cheap to scan again.
         kept = "TABLE" if spec.delimiter else "VIEW"
-        con.execute(f"CREATE {kept} raw.{quoted(name)} AS SELECT {', '.join(chosen)} FROM {scan}")
+        label = paths[0] if len(paths) == 1 else folder / spec.file
+        try:
+            _check_values(con, label, spec, scan)
+            con.execute(f"CREATE {kept} raw.{quoted(name)} AS SELECT {', '.join(chosen)} FROM {scan}")
+        except duckdb.Error as error:
+            raise InputError(f"{label} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def quoted(name: str) -> str:
@@ -74,9 +77,11 @@ def parquet_schema(path: Path) -> pa.Schema:
     return file.schema_arrow
 
 
-def _typed(column: str, kind: str) -> str:
-    cast = f"TRY_CAST({column} AS {kind})"
-    return f"nullif({cast}, 'nan'::DOUBLE)" if kind == "DOUBLE" else cast
+def typed(column: str, kind: str) -> str:
+    """Return SQL that reads a column as a DuckDB type, NaN as null."""
+    cast = f"CAST({quoted(column)} AS {kind})"
+    # Not nullif(): Parquet statistics leave NaN out, from which DuckDB concludes that there is none.
+    return f"CASE WHEN NOT isnan({cast}) THEN {cast} END" if kind == "DOUBLE" else cast
 
 
 def _require(path: Path, found: list[str], spec: RawFile) -> None:
@@ -113,36 +118,32 @@ def _csv_scan(paths: list[Path], spec: RawFile) -> str:
 
 def _csv_header(path: Path, spec: RawFile) -> list[str]:
     """Return the column names of a CSV, having seen that all of it is UTF-8 and that rows follow."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    line = 0
+    lines = 0
     with path.open("rb") as stream:
-        try:
-            for line, chunk in enumerate(stream, start=1):
-                decoder.decode(chunk)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}, line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8") from None
-    if line < 2:
+        for line in stream:
+            lines += 1
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, line {lines}: not UTF-8 ({error.reason}); convert it to UTF-8") from None
+    if lines < 2:
         raise InputError(f"{path} has no rows")
     with path.open(encoding="utf-8-sig", newline="") as text:
         return next(csv.reader(text, delimiter=spec.delimiter))
 
 
-def _check_values(con: duckdb.DuckDBPyConnection, paths: list[Path], spec: RawFile, scan: str) -> None:
+def _check_values(con: duckdb.DuckDBPyConnection, label: Path, spec: RawFile, scan: str) -> None:
     """Refuse values that are not of the declared type, and infinite ones."""
-    label = paths[0] if len(paths) == 1 else paths[0].parent / spec.file
+    found = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
     checks = {}
-    try:
-        found = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
-        for column, kind in spec.columns.items():
-            cast = f"TRY_CAST({quoted(column)} AS {kind})"
-            rules = [f"isinf({cast})"] if kind == "DOUBLE" else []
-            if found[column] != {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}.get(kind, kind):
-                rules.append(f"{quoted(column)} IS NOT NULL AND {cast} IS NULL")
-            if rules:
-                checks[column] = f"min({quoted(column)}) FILTER ({' OR '.join(rules)})"
-        examples = con.execute(f"SELECT {', '.join(checks.values())} FROM {scan}").fetchone() if checks else ()
-    except duckdb.Error as error:
-        raise InputError(f"{label} cannot be read: {str(error).splitlines()[0]}") from None
+    for column, kind in spec.columns.items():
+        cast = f"TRY_CAST({quoted(column)} AS {kind})"
+        rules = [f"isinf({cast})"] if kind == "DOUBLE" else []
+        if found[column] != {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}.get(kind, kind):
+            rules.append(f"{quoted(column)} IS NOT NULL AND {cast} IS NULL")
+        if rules:
+            checks[column] = f"min({quoted(column)}) FILTER ({' OR '.join(rules)})"
+    examples = con.execute(f"SELECT {', '.join(checks.values())} FROM {scan}").fetchone() if checks else ()
     for column, example in zip(checks, examples or (), strict=True):
         if example is not None:
             raise InputError(f"{label}, column {column}: {example!r} is not a finite {spec.columns[column]}")

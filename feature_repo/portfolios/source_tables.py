@@ -10,7 +10,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.errors import InputError
 from feature_repo.home import Home
-from feature_repo.portfolios.raw import literal, quoted
+from feature_repo.portfolios.raw import literal, quoted, typed
 from feature_repo.registry import load_definitions, table_columns
 
 KEYS = {"applicant_id": "VARCHAR", "event_timestamp": "TIMESTAMPTZ", "created_timestamp": "TIMESTAMPTZ"}
@@ -80,10 +80,13 @@ def write_table(
     try:
         found = {name: kind for name, kind, *_ in con.execute(f"DESCRIBE ({query}\n)").fetchall()}
         _check_columns(found, columns, label)
-        typed = ", ".join(f"{_typed(name, kind, name in found)} AS {quoted(name)}" for name, kind in columns.items())
+        chosen = [
+            f"{typed(name, kind) if name in found else f'NULL::{kind}'} AS {quoted(name)}"
+            for name, kind in columns.items()
+        ]
         path.parent.mkdir(parents=True, exist_ok=True)
         con.execute(
-            f"COPY (SELECT {typed} FROM ({query}\n) ORDER BY ALL) TO {literal(str(path))}"
+            f"COPY (SELECT {', '.join(chosen)} FROM ({query}\n) ORDER BY ALL) TO {literal(str(path))}"
             f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
         )
     except duckdb.Error as error:
@@ -111,7 +114,7 @@ def check_loans(con: duckdb.DuckDBPyConnection, path: Path, label: str, purposes
         "purchase_amount is not positive": "purchase_amount IS NULL OR purchase_amount <= 0",
         "term_months is not positive": "term_months IS NULL OR term_months <= 0",
         f"loan_purpose is not one of {', '.join(purposes)}": f"loan_purpose NOT IN ({known})",
-        "defaulted and outcome_observed_at must be given together": "(defaulted IS NULL) <> (outcome_observed_at IS NULL)",
+        "defaulted and outcome_observed_at go together": "(defaulted IS NULL) <> (outcome_observed_at IS NULL)",
         "outcome_observed_at is before the decision": "outcome_observed_at < event_timestamp",
         "loan_id is null": "loan_id IS NULL",
         "loan_id is not unique": "copies > 1",
@@ -121,12 +124,6 @@ def check_loans(con: duckdb.DuckDBPyConnection, path: Path, label: str, purposes
         row = con.execute(f"SELECT loan_id FROM ({counted}) WHERE {broken} ORDER BY loan_id LIMIT 1").fetchone()
         if row:
             raise InputError(f"{label}, loan {row[0]}: {rule}")
-
-
-def _typed(name: str, kind: str, present: bool) -> str:
-    if not present:
-        return f"NULL::{kind}"
-    return f"nullif({quoted(name)}::DOUBLE, 'nan'::DOUBLE)" if kind == "DOUBLE" else f"{quoted(name)}::{kind}"
 
 
 def _check_columns(found: Mapping[str, str], columns: Mapping[str, str], label: str) -> None:
@@ -158,7 +155,7 @@ def _check_rows(
     # `loans` is told apart by loan_id: a person may take two loans in one instant.
     if "loan_id" not in columns:
         keys = ", ".join(KEYS)
-        twice = con.execute(f"SELECT {keys} FROM {table} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1").fetchone()
-        if twice:
+        repeated = f"SELECT {keys} FROM {table} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
+        if twice := con.execute(repeated).fetchone():
             raise InputError(f"{label}: two rows of applicant {twice[0]} share event_timestamp and created_timestamp")
     return int(row[0])

@@ -46,14 +46,16 @@ def own_tables(folder: Path, schema: Schema) -> dict[str, tuple[str, str]]:
             raise InputError(f"{path}: there is no source table {table!r} (known: {', '.join(schema)})")
         files.setdefault(table, []).append(path)
     if not files:
-        raise InputError(f"{folder} holds no source table: expected {', '.join(f'{table}.parquet' for table in schema)}")
+        expected = ", ".join(f"{table}.parquet" for table in schema)
+        raise InputError(f"{folder} holds no source table: expected {expected}")
     queries = {}
     for table, paths in files.items():
         for path in paths:
             _check_schema(path, table, schema)
         names = ", ".join(literal(str(path)) for path in paths)
         label = str(paths[0] if len(paths) == 1 else folder / table)
-        queries[table] = (f"SELECT * FROM read_parquet([{names}], union_by_name = true, hive_partitioning = false)", label)
+        scan = f"read_parquet([{names}], union_by_name = true, hive_partitioning = false)"
+        queries[table] = (f"SELECT * FROM {scan}", label)
     return queries
 
 

@@ -90,7 +90,9 @@ def write_events(path: Path, events: Events, ids: dict[str, NDArray[np.str_]]) -
             columns[name] = pa.array(values, from_pandas=True)
     table = pa.table(columns)
     # Numbers hardly repeat: looking for repetitions would double the time.
-    repeating = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or pa.types.is_string(field.type)]
+    repeating = [
+        field.name for field in table.schema if field.type == pa.string() or pa.types.is_dictionary(field.type)
+    ]
     pq.write_table(table, path, use_dictionary=repeating, row_group_size=122_880)
 
 

@@ -91,8 +91,8 @@ def draw_payments(
     late = rng.random(size) < sigmoid(-2.5 + 0.8 * risk)
     very_late = late & (rng.random(size) < 0.1)
     # A good loan never reaches 90 days, even if the payment is also reported late.
-    delay = np.select([very_late, late], [30 + np.minimum(rng.exponential(12, size), 45), 1 + rng.exponential(6, size)], 0)
-    delay = np.where(late, np.minimum(delay, 75), -rng.uniform(0, 3, size))
+    overdue = np.where(very_late, 30 + rng.exponential(12, size), 1 + rng.exponential(6, size))
+    delay = np.where(late, np.minimum(overdue, 75), -rng.uniform(0, 3, size))
     # A payment in the last hours of the due day is on time.
     payments: Events = {
         "payment_id": np.arange(1, size + 1),
@@ -109,7 +109,8 @@ def add_months(times: Times, months: Ints) -> Times:
     day = (times.astype("M8[D]") - start.astype("M8[D]")).astype(np.int64)
     target = start + months
     last = ((target + 1).astype("M8[D]") - target.astype("M8[D]")).astype(np.int64) - 1
-    return (target.astype("M8[D]") + np.minimum(day, last)).astype("M8[s]")
+    later: Times = (target.astype("M8[D]") + np.minimum(day, last).astype("m8[D]")).astype("M8[s]")
+    return later
 
 
 def _intercept(odds: Floats, default_rate: float) -> float:

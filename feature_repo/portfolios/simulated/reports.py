@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from feature_repo.portfolios.simulated.config import SimulationConfig
 from feature_repo.portfolios.simulated.events import Events, blank, days, deliver, month_starts
-from feature_repo.portfolios.simulated.population import Floats, Population, as_time, sigmoid
+from feature_repo.portfolios.simulated.population import Floats, Population, sigmoid
 
 HOMES = np.array(["OWN", "MORTGAGE", "RENT", "OTHER"])
 
@@ -22,7 +22,7 @@ def profile_statements(people: Population, config: SimulationConfig, rng: np.ran
     n = people.size
     start = month_starts(people.months)[people.first]
     years = config.months // 12 + 1
-    stated = (start - days(rng.uniform(1, 364, n)))[:, None] + days(np.arange(years) * 365.0)
+    stated = (start - days(rng.uniform(1, 364, n)))[:, None] + days(np.arange(years, dtype=np.float64) * 365)
     risk = people.risk[:, people.first]
     working = np.clip(people.age - 18, 0.1, 47)
     tenure = np.minimum(rng.exponential(6 * np.exp(-0.35 * risk)), working)
@@ -81,6 +81,7 @@ def bureau_reports(people: Population, config: SimulationConfig, rng: np.random.
     debt = 0.03 + 0.75 * sigmoid(-1.5 + 0.45 * risk + rng.normal(0, 0.7, n)[:, None] + rng.normal(0, 0.15, shape))
     stated_income = people.income * np.exp(rng.normal(0, 0.08, n)) / 12
     known_years = np.clip((people.age - 18) * rng.beta(2.5, 1.8, n) * np.exp(-0.15 * risk[:, 0]), 0.2, 60)
+    oldest = month_starts(months)[0] - days(known_years * 365.25)
     lines = 1 + rng.poisson(np.minimum(1 + known_years * 0.35, 12))
     opened = np.cumsum(rng.random(shape) < 0.03, axis=1)
     records = rng.poisson(np.exp(-3.4 + 0.8 * risk[:, 0]))
@@ -95,7 +96,7 @@ def bureau_reports(people: Population, config: SimulationConfig, rng: np.random.
         "total_lines": (lines[:, None] + opened + rng.poisson(known_years * 0.4)[:, None]).ravel(),
         "inquiries_6m": inquiries.ravel(),
         "public_records": np.repeat(records, shape[1]),
-        "oldest_line_opened": np.repeat((month_starts(months)[0] - days(known_years * 365.25)).astype("M8[D]"), shape[1]),
+        "oldest_line_opened": np.repeat(oldest.astype("M8[D]"), shape[1]),
     }
     return deliver(_only(events, filed), "reported_at", config, rng, corrected=("revolving_balance",))
 

@@ -41,7 +41,10 @@ def simulate(home: Home, config: SimulationConfig) -> Path:
     streams = [np.random.default_rng(seed) for seed in seeds]
     people = draw_population(config, streams[0])
     loans, truth = draw_loans(people, config, streams[1])
-    ids = {"applicant": _identifiers("APP_{:06d}", people.size), "loan": _identifiers("LOAN_{:07d}", len(loans["loan"]))}
+    ids = {
+        "applicant": _identifiers("APP_{:06d}", people.size),
+        "loan": _identifiers("LOAN_{:07d}", len(loans["loan"])),
+    }
     applicants: Events = {
         "applicant": np.arange(people.size),
         "born": people.born,
