@@ -19,7 +19,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     threads : int
-        Part of the fit, not of the machine: sums of floats depend on it, and so would the bytes.
+        Part of the fit, not of the machine: sums of floats depend on it, and so would the bytes. One
+        thread also keeps its pace where others use the cores: waiting threads spin.
     """
 
     max_depth: int = 3
@@ -31,7 +32,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     max_rounds: int = 600
     early_stopping_rounds: int = 30
     folds: int = 5
-    threads: int = 2
+    threads: int = 1
 
 
 def fit(

@@ -1,14 +1,13 @@
 -- One row per account and month end, from all that was booked up to that day and nothing later.
 --
 -- Month ends stop where knowledge stops. The CSV files are cut at each loan, so an account is known
--- through the day before its loan; the exact file goes on to its own last day. A month end beyond both
--- would carry an old balance over days of which we know nothing, and would serve it as if it were fresh.
+-- through the day before its loan, or through its last transaction in the exact file. A month end beyond
+-- both would carry an old balance over days of which we know nothing, and serve it as if it were fresh.
 -- A December 1998 loan thus has its November row, which is still fresh at the end of 1998.
 WITH known AS (
     SELECT
         account_id,
         opened,
-        -- Only a loan with transactions behind it tells where a file was cut.
         greatest(max(day.booked), max(loan.granted) - 1) AS known_until
     FROM account
     JOIN day USING (account_id)

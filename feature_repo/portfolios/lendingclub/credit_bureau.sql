@@ -8,9 +8,9 @@ SELECT
     open_acc AS num_credit_lines,
     total_acc AS total_credit_lines,
     inq_last_6mths AS num_credit_inquiries,
-    -- 0 with no delinquency in two years contradicts itself. All but two of these 820 loans are of June 2007
-    -- to May 2008; until February 2008 hardly a loan has a null there, from mid-2008 about two in three have:
-    -- a coded 'never', not a delinquency this month. The one 0 with a delinquency counted stays.
+    -- 0 with no delinquency in two years contradicts itself. All but two of these 820 loans were made by June
+    -- 2008; from October 2007 to February 2008 no loan has a null there, later more than half have: a coded
+    -- 'never', not a delinquency this month. The one 0 with a delinquency counted stays.
     CASE WHEN mths_since_last_delinq = 0 AND coalesce(delinq_2yrs, 0) = 0 THEN NULL ELSE mths_since_last_delinq END
         AS months_since_last_delinquency,
     pub_rec AS num_public_records,

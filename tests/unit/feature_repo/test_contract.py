@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+from feast import FeatureView, Field
+from feast.repo_operations import get_repo_files
+from feast.types import Float64
+
+from feature_repo import registry
+from feature_repo.errors import InputError
+from feature_repo.home import REPO_PATH, Home
+from feature_repo.schema import derived_specs, derived_tags, feature, plain, spec_of
+from services import embedded
+
+DEMO_FEATURES = {
+    "annual_income", "debt_to_income_ratio", "num_credit_lines", "num_late_payments", "credit_utilization",
+    "months_since_last_delinquency", "num_credit_inquiries", "purchase_amount",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = Home(root=tmp_path_factory.mktemp("contract"))
+    embedded.write_feature_store_yaml(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def store(home):
+    from feature_repo.portfolios.ingest import ingest
+
+    ingest(home, "simulated", applicants=200)
+    embedded.ensure(home)
+    yield registry.apply(home)
+    embedded.stop(home)
+
+
+@pytest.fixture(scope="module")
+def contract(store):
+    return registry.read_contract(store, "credit_decision_v1")
+
+
+def test_a_declared_feature_comes_back_from_its_tags():
+    field = feature("x", "category", "What it is", unit="u", risk="decreases", reason="x is bad", null_means="none",
+                    categories=("A", "B"))  # fmt: skip
+    spec = spec_of(field, "v")
+    assert (spec.name, spec.view, spec.kind, spec.unit, spec.risk, spec.reason) == ("x", "v", "category", "u", "decreases", "x is bad")
+    assert (spec.low, spec.high, spec.null_means, spec.categories) == (None, None, "none", ("A", "B"))
+
+
+def test_on_demand_contract_survives_as_tags():
+    fields = [feature("x", "number", "", unit="ratio", low=0, high=2, reason="r"), feature("y", "number", "", unit="", reason="q")]
+    assert derived_specs(derived_tags("v", fields)) == tuple(spec_of(field, "v") for field in fields)
+    assert [field.tags for field in plain(fields)] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"kind": "number", "reason": ""}, "needs the reason"),
+        ({"kind": "category", "reason": "r"}, "categories go with"),
+        ({"kind": "number", "reason": "r", "categories": ("A",)}, "categories go with"),
+        ({"kind": "number", "reason": "r", "low": 2, "high": 1}, "low 2 is above high 1"),
+    ],
+)
+def test_a_careless_declaration_is_refused(wrong, said):
+    kind = wrong.pop("kind")
+    with pytest.raises(ValueError, match=said):
+        feature("x", kind, "", unit="", **wrong)
+
+
+def test_a_bare_field_is_refused_by_name():
+    with pytest.raises(ValueError, match="v.bare has no contract"):
+        spec_of(Field(name="bare", dtype=Float64), "v")
+
+
+def test_feast_scans_the_definitions_and_nothing_else():
+    assert get_repo_files(REPO_PATH) == [REPO_PATH / "definitions.py"]
+
+
+def test_the_registry_returns_what_the_definitions_declare(home, contract):
+    declared = {
+        view.name: tuple(spec_of(field, view.name) for field in view.features)
+        for view in registry.load_definitions(home)
+        if isinstance(view, FeatureView)
+    }
+    assert {view.name: view.features for view in contract.views} == {
+        name: specs for name, specs in declared.items() if name != "protected_attributes"
+    }
+    assert {spec.name for spec in contract.request} == {"purchase_amount", "term_months", "loan_purpose"}
+    assert {spec.view for spec in contract.on_demand} == {"affordability"}
+
+
+def test_names_that_users_rely_on(contract):
+    assert {spec.name for spec in contract.features} >= DEMO_FEATURES
+
+
+def test_feature_names_are_unique_and_every_model_feature_says_why(contract):
+    names = [spec.name for spec in contract.features]
+    assert len(set(names)) == len(names)
+    assert all(spec.reason and spec.unit and spec.description for spec in contract.model_features)
+    assert all(view.missing_reason and view.ttl_seconds > 0 for view in contract.views)
+
+
+def test_no_decision_service_reads_a_protected_attribute(store):
+    for service in store.list_feature_services():
+        assert "protected_attributes" not in {projection.name for projection in service.feature_view_projections}
+    protected = store.get_feature_view("protected_attributes")
+    assert not protected.online
+    assert {field.tags["role"] for field in protected.features} == {"protected"}
+
+
+def test_an_unknown_service_is_named(store):
+    with pytest.raises(InputError, match="'nope' is not in the registry"):
+        registry.read_contract(store, "nope")
+
+
+def test_a_removed_view_leaves_the_registry(home, store, monkeypatch):
+    declared = registry.load_definitions(home)
+    fewer = [thing for thing in declared if thing.name != "protected_attributes"]
+    monkeypatch.setattr(registry, "load_definitions", lambda home: fewer)
+    assert "protected_attributes" not in {view.name for view in registry.apply(home).list_feature_views()}
+    monkeypatch.setattr(registry, "load_definitions", lambda home: declared)
+    assert "protected_attributes" in {view.name for view in registry.apply(home).list_feature_views()}
+
+
+def test_sources_are_those_of_the_home_asked_for(home):
+    other = Home(root=Path("/elsewhere"))
+    paths = {thing.path for thing in registry.load_definitions(other) if hasattr(thing, "path")}
+    assert paths == {other.source_glob(table) for table in registry.table_specs(home)}
