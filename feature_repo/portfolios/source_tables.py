@@ -87,7 +87,7 @@ def write_table(
         path.parent.mkdir(parents=True, exist_ok=True)
         con.execute(
             f"COPY (SELECT {', '.join(chosen)} FROM ({query}\n) ORDER BY ALL) TO {literal(str(path))}"
-            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+            f" (FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {ROW_GROUP})"
         )
     except duckdb.Error as error:
         raise InputError(f"{label}: {str(error).splitlines()[0]}") from None
