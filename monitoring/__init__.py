@@ -1,1 +1,1 @@
-"""monitoring"""
+"""The decision log and what is read from it: profiles, drift."""

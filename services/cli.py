@@ -93,15 +93,18 @@ def demo(
     as_json: bool,
 ) -> None:
     """Go the whole way: data, validation, features, training, promotion, one explained decision."""
-    from services import pipeline, present
+    from feature_repo.portfolios.ingest import ingest as bring_in
+    from feature_repo.portfolios.portfolio import SIMULATED
+    from services import intake, pipeline, present
     from training.promotion import promote as put_in_service
 
     home = Home.resolve()
     with step(f"ingest {portfolio} into {home.root}"):
-        ingested = pipeline.bring_in(home, portfolio, raw, applicants=applicants, seed=seed)
+        simulates = portfolio == SIMULATED and raw is None
+        ingested = bring_in(home, portfolio, raw, applicants=applicants, seed=seed if simulates else None)
         say(present.ingested(ingested))
     with step("validate, apply the feature definitions, materialize to Redis"):
-        store = pipeline.materialize(home)
+        store = intake.materialize(home)
     with step("train on point-in-time data, log to MLflow"):
         outcome = pipeline.train(home, oot_start=oot_start, seed=seed, store=store)
         say(present.trained(outcome))
@@ -124,15 +127,16 @@ def demo(
 @click.argument("portfolio")
 @click.option("--from", "raw", type=PORTFOLIO, help="Folder of the raw files.")
 @click.option("--applicants", type=click.IntRange(200, 10_000_000), help="How many to simulate.")
-@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--seed", type=int, help="Seed of the simulation.")
 @JSON
-def ingest(portfolio: str, raw: Path | None, applicants: int | None, seed: int, as_json: bool) -> None:
+def ingest(portfolio: str, raw: Path | None, applicants: int | None, seed: int | None, as_json: bool) -> None:
     """Map a portfolio's raw files to the source tables."""
-    from services import pipeline, present
+    from feature_repo.portfolios.ingest import ingest as bring_in
+    from services import present
 
     home = Home.resolve()
     with step(f"ingest {portfolio} into {home.root}"):
-        report = pipeline.bring_in(home, portfolio, raw, applicants=applicants, seed=seed)
+        report = bring_in(home, portfolio, raw, applicants=applicants, seed=seed)
     emit(present.ingested_json(report)) if as_json else click.echo(present.ingested(report))
 
 
@@ -141,11 +145,11 @@ def ingest(portfolio: str, raw: Path | None, applicants: int | None, seed: int, 
 @JSON
 def validate(table: str, as_json: bool) -> None:
     """Run Great Expectations on the source tables and write Data Docs; exit 1 on failure."""
-    from services import pipeline, present
+    from services import intake, present
 
     home = Home.resolve()
     with step(f"validate {table}"):
-        results = pipeline.validate(home, table)
+        results = intake.validate(home, table)
     emit(present.gates_json(home, results)) if as_json else click.echo(present.gates(home, results))
     if not all(result.passed for result in results):
         raise SystemExit(1)
@@ -156,11 +160,11 @@ def validate(table: str, as_json: bool) -> None:
 @JSON
 def materialize(to: datetime | None, as_json: bool) -> None:
     """Validate the sources, then fill Redis; a failed gate leaves Redis untouched."""
-    from services import pipeline
+    from services import intake
 
     home = Home.resolve()
     with step("validate, apply, materialize"):
-        pipeline.materialize(home, to)
+        intake.materialize(home, to)
     until = home.state().materialized_to
     emit({"materialized_to": until, "redis": home.safe_redis}) if as_json else say(
         f"online store holds data to {until}"

@@ -1,15 +1,11 @@
-"""The way through all layers, step by step: each function is one command, and `demo` is all of them.
-
-Only services may know every layer; each step here is a few lines that hand one layer's result
-to the next.
-"""
+"""From point-in-time data to a decision: train, record, score. Only services may know every layer."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +17,10 @@ from feast import FeatureStore
 from feature_repo import registry
 from feature_repo.errors import GateError, InputError
 from feature_repo.home import Home
-from feature_repo.portfolios.ingest import IngestReport, ingest
-from feature_repo.portfolios.portfolio import SIMULATED, list_portfolios, load_portfolio
 from feature_repo.stores.compile import compile_plan
 from feature_repo.stores.online import OnlineReader
 from monitoring.profiles import profile_frame, write_profile
-from services import embedded
+from services.intake import prepare
 from services.scoring.once import decide_once
 from services.scoring.policy import DEFAULT_POLICY, load_policy
 from training.bundle import Bundle, bundle_path, load_bundle, read_champion, write_bundle
@@ -35,8 +29,7 @@ from training.dataset import Dataset, build_dataset
 from training.model import Parameters
 from training.report import write_report
 from training.tracking import MODEL_NAME, LoggedRun, Tracking
-from validation.gates import check_frame, check_sources
-from validation.results import GateResult
+from validation.gates import check_frame, require_passed
 
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
@@ -60,82 +53,6 @@ class TrainOutcome:
             "model_digest": self.candidate.model_digest,
             "metrics": self.candidate.metrics,
         }
-
-
-def prepare(home: Home) -> str:
-    """Start or reach Redis and write the home's feature_store.yaml; return the connection string."""
-    address = embedded.ensure(home)
-    embedded.write_feature_store_yaml(home)
-    return address
-
-
-def validate(home: Home, table: str = "all") -> list[GateResult]:
-    """Run Great Expectations on one source table or all of them, and write Data Docs.
-
-    Raises
-    ------
-    InputError
-        If there is no such table, or nothing was ingested yet.
-    """
-    if not home.sources.is_dir():
-        raise InputError(f"{home.sources} is empty: run `candor ingest` first")
-    specs = registry.table_specs(home) | {"loans": registry.request_specs(home)}
-    names = list(specs)
-    if table not in (*names, "all"):
-        raise InputError(f"unknown table {table!r} (known: {', '.join(names)}, all)")
-    chosen = names if table == "all" else [table]
-    return check_sources(home, {name: specs[name] for name in chosen}, allow_empty=set(names) - filled_tables(home))
-
-
-def filled_tables(home: Home) -> set[str]:
-    """Return the source tables that this home's portfolio promises to fill.
-
-    Tables that a user brought promise loans only.
-    """
-    portfolio = home.state().portfolio
-    return set(load_portfolio(portfolio).tables) if portfolio in list_portfolios() else {"loans"}
-
-
-def require(results: list[GateResult]) -> None:
-    """Raise GateError with the first critical failure of each failed table."""
-    failed = [result for result in results if not result.passed]
-    if failed:
-        raise GateError("validation stopped it: " + "; ".join(str(result.failures[0]) for result in failed))
-
-
-def bring_in(
-    home: Home, portfolio: str, raw: Path | None, *, applicants: int | None = None, seed: int = DEFAULT_SEED
-) -> IngestReport:
-    """Map a portfolio's raw files to the source tables; only the simulated one takes a size and a seed."""
-    if portfolio == SIMULATED and raw is None:
-        return ingest(home, portfolio, applicants=applicants, seed=seed)
-    return ingest(home, portfolio, raw, applicants=applicants)
-
-
-def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
-    """Validate, apply the definitions, then fill the online store up to an instant.
-
-    Parameters
-    ----------
-    home : Home
-    to : datetime or None
-        UTC; None means the home's clock.
-
-    Raises
-    ------
-    GateError
-        If a table fails validation; the online store is left as it was.
-    """
-    require(validate(home))
-    prepare(home)
-    store = registry.apply(home)
-    state = home.state()
-    if state.materialized_to is None:
-        registry.clear_online_store(store)
-    end = to or home.now()
-    store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=end)
-    home.save_state(msgspec.structs.replace(state, materialized_to=end))
-    return store
 
 
 def train(
@@ -172,7 +89,7 @@ def train(
     dataset = build_dataset(
         store, contract, home.source_glob("loans"), as_of=as_of or home.outcomes_now(), oot_start=start
     )
-    require([check_frame(home, dataset.frame, contract.features)])
+    require_passed([check_frame(home, dataset.frame, contract.features)])
     policy = DEFAULT_POLICY.read_bytes()
     candidate = train_candidate(dataset, chosen, cutoff=load_policy(policy).approve_max_pd, seed=seed)
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:

@@ -68,8 +68,9 @@ class Tracking:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         home.root.mkdir(parents=True, exist_ok=True)
-        mlflow.set_tracking_uri(home.mlflow_uri)
-        mlflow.set_registry_uri(home.mlflow_uri)
+        with _same_environment():  # MLflow would hand this home's URI to every other home of the process
+            mlflow.set_tracking_uri(home.mlflow_uri)
+            mlflow.set_registry_uri(home.mlflow_uri)
         self._client = MlflowClient(home.mlflow_uri, home.mlflow_uri)
 
     def log_training(
@@ -166,6 +167,17 @@ class Tracking:
         except (MlflowException, OSError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UnavailableError(f"MLflow at {_without_password(self._home.mlflow_uri)}: {first}") from None
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _without_password(uri: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from feature_repo.home import Home
-from services import embedded, pipeline
+from feature_repo.portfolios.ingest import ingest
+from services import embedded, intake, pipeline
 from training.promotion import promote
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -34,8 +35,8 @@ class Finished:
 def finished(tmp_path_factory):
     home = Home(root=tmp_path_factory.mktemp("home") / "a home")
     try:
-        pipeline.bring_in(home, "simulated", None, applicants=2500)
-        store = pipeline.materialize(home)
+        ingest(home, "simulated", applicants=2500)
+        store = intake.materialize(home)
         outcome = pipeline.train(home, store=store)
         _, bundle = promote(home, outcome.run.version)
         yield Finished(home, outcome, bundle.digest, json.loads(pipeline.score_latest(home)))
@@ -51,7 +52,9 @@ def candor(finished):
         done = subprocess.run(
             [sys.executable, "-m", "services", *words],
             cwd=PROJECT,
-            env=os.environ | {"CANDOR_HOME": str(home or finished.home.root)} | env,
+            env={name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+            | {"CANDOR_HOME": str(home or finished.home.root)}
+            | env,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 def contents(home):
     host, port = home.redis.split(":")
     with redis.Redis(host, int(port)) as client:
-        return {key: client.hgetall(key) for key in client.keys()}
+        return {key: client.hgetall(key) for key in client.scan_iter()}
 
 
 def one_line(done, code, *words):
@@ -46,7 +46,9 @@ def test_help_is_instant_and_every_command_has_an_example(candor):
 
 
 def test_help_imports_nothing_heavy():
-    probe = "import sys, services.cli; print([m for m in ('feast','mlflow','pandas','numpy','duckdb') if m in sys.modules])"
+    probe = (
+        "import sys, services.cli; print([m for m in ('feast','mlflow','pandas','numpy','duckdb') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -84,7 +86,9 @@ def test_an_unknown_applicant_is_bad_input(candor):
 
 
 def test_no_model_yet(candor, tmp_path, finished):
-    done = candor("score", "A", "--purchase-amount", "1", home=tmp_path / "new", ok=False, CANDOR_REDIS=finished.home.redis)
+    done = candor(
+        "score", "A", "--purchase-amount", "1", home=tmp_path / "new", ok=False, CANDOR_REDIS=finished.home.redis
+    )
     one_line(done, 1, "candor train")
 
 
@@ -163,7 +167,9 @@ def test_drift_exits_0_on_the_same_profile_and_3_on_a_shifted_one(candor, finish
 
 
 def test_decisions_and_features_can_be_profiled(candor, finished, tmp_path):
-    rows = json.loads(candor("profile", "--source", "decisions", "--out", str(tmp_path / "d.bin"), "--json").stdout)["rows"]
+    rows = json.loads(candor("profile", "--source", "decisions", "--out", str(tmp_path / "d.bin"), "--json").stdout)[
+        "rows"
+    ]
     assert rows >= 1
     candor("profile", "--source", "features", "--out", str(tmp_path / "f.bin"))
     assert (tmp_path / "f.bin").stat().st_size > 1000
@@ -195,7 +201,9 @@ def test_the_embedded_redis_keeps_its_data_over_a_stop(candor, finished):
 def test_a_demo_run_twice_ends_the_same(tmp_path, candor):
     home = tmp_path / "twice"
     try:
-        runs = [json.loads(candor("demo", "--applicants", "1200", "--no-serve", "--json", home=home).stdout) for _ in "ab"]
+        runs = [
+            json.loads(candor("demo", "--applicants", "1200", "--no-serve", "--json", home=home).stdout) for _ in "ab"
+        ]
     finally:
         candor("stop", home=home)
     first, second = (run["train"] for run in runs)
@@ -208,5 +216,15 @@ def test_a_demo_run_twice_ends_the_same(tmp_path, candor):
 
 
 def test_make_targets_are_those_promised():
-    text = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True, env=os.environ).stdout
-    assert {line.split()[1] for line in text.splitlines()} == {"help", "demo", "test", "check", "bench", "serve", "clean"}
+    text = subprocess.run(
+        ["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True, env=os.environ
+    ).stdout
+    assert {line.split()[1] for line in text.splitlines()} == {
+        "help",
+        "demo",
+        "test",
+        "check",
+        "bench",
+        "serve",
+        "clean",
+    }

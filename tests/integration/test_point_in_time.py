@@ -13,7 +13,7 @@ from feature_repo import registry
 from feature_repo.home import Home
 from feature_repo.on_demand import affordability
 from feature_repo.stores.online import OnlineReader
-from services import embedded, pipeline
+from services import embedded, intake, pipeline
 from training.bundle import bundle_path, load_bundle
 from training.dataset import build_dataset
 
@@ -30,7 +30,7 @@ def copy(finished, tmp_path_factory):
 
 
 def dataset(home):
-    pipeline.prepare(home)
+    intake.prepare(home)
     store = registry.apply(home)
     contract = registry.read_contract(store, pipeline.SERVICE)
     return build_dataset(
@@ -46,9 +46,7 @@ def test_what_became_known_after_a_decision_changes_no_training_feature(finished
     for table in ("credit_bureau", "account_cashflow", "repayment_history", "applicant_profile"):
         source = copy.sources / table / "data.parquet"
         extra = copy.sources / table / "late.parquet"
-        numbers = [
-            name for name, kind in registry.table_columns(copy)[table].items() if kind in ("DOUBLE", "BIGINT")
-        ]
+        numbers = [name for name, kind in registry.table_columns(copy)[table].items() if kind in ("DOUBLE", "BIGINT")]
         poison = ", ".join(f"17 as {name}" for name in numbers)
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")

@@ -7,7 +7,8 @@ import pytest
 
 from feature_repo import registry
 from feature_repo.home import Home
-from services import embedded, pipeline
+from feature_repo.portfolios.ingest import ingest
+from services import embedded, intake, pipeline
 from training.dataset import build_dataset
 
 pytestmark = pytest.mark.real_data
@@ -37,18 +38,18 @@ def test_transactions_after_a_loan_change_no_training_feature(real_data, tmp_pat
         if name != "as it is":
             raw.chmod(0o755)
             loans = [line.split(";") for line in (raw / "loan.asc").read_text().splitlines()[1:]]
-            # every loan's account books a fortune on the day after the loan
+            # every loan's account books a fortune on the day of the loan
             later = [
-                f"{90_000_000 + i},{loan[1]},19{loan[2][:2]}-{loan[2][2:4]}-{loan[2][4:]},PRIJEM,VKLAD,9000000,9000000,,,"
-                for i, loan in enumerate(loans)
+                f"{90_000_000 + i},{account},19{day[:2]}-{day[2:4]}-{day[4:]},PRIJEM,VKLAD,9000000,9000000,,,"
+                for i, (_, account, day, *_) in enumerate(loans)
             ]
             (raw / "trans_preloan_3.csv").write_text(
                 (raw / "trans_preloan_1.csv").read_text().splitlines()[0] + "\n" + "\n".join(later) + "\n"
             )
         home = Home(root=tmp_path / name / "home")
         try:
-            pipeline.bring_in(home, "berka", raw)
-            pipeline.prepare(home)
+            ingest(home, "berka", raw)
+            intake.prepare(home)
             store = registry.apply(home)
             contract = registry.read_contract(store, pipeline.SERVICE)
             frames.append(

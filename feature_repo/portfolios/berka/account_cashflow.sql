@@ -41,6 +41,7 @@ stretch AS (
         penalty,
         transfer_in,
         bill,
+        cash,
         movements
     FROM month_end
     JOIN day ON day.account_id = month_end.account_id AND day.booked <= until AND day.stands_until >= since_180d
@@ -57,6 +58,7 @@ SELECT
     coalesce(sum(outflow) FILTER (in_window), 0) AS outflow_90d,
     coalesce(sum(transfer_in) FILTER (in_window), 0) AS transfers_in_90d,
     coalesce(sum(bill) FILTER (in_window), 0) AS bills_90d,
+    coalesce(sum(cash) FILTER (in_window), 0)::DOUBLE / nullif(sum(outflow) FILTER (in_window), 0) AS cash_withdrawal_share_90d,
     coalesce(sum(movements) FILTER (in_window), 0)::BIGINT AS num_transactions_90d,
     coalesce(sum(days) FILTER (stood AND closing < 0), 0) AS days_below_zero_90d,
     coalesce(sum(penalty) FILTER (in_window), 0) AS penalty_interest_90d,

@@ -25,7 +25,12 @@ SELECT
     CASE WHEN k_symbol = 'SANKC. UROK' THEN amount ELSE 0 END AS penalty,
     -- Transfers from and to other banks: wages and pensions; household bills, insurance and other orders.
     CASE WHEN operation = 'PREVOD Z UCTU' THEN amount ELSE 0 END AS transfer_in,
-    CASE WHEN operation = 'PREVOD NA UCET' THEN amount ELSE 0 END AS bill
+    CASE WHEN operation = 'PREVOD NA UCET' THEN amount ELSE 0 END AS bill,
+    -- Cash taken out, at the counter or by card; fees and penalties are booked as withdrawals too.
+    CASE
+        WHEN type <> 'PRIJEM' AND operation IN ('VYBER', 'VYBER KARTOU') AND coalesce(k_symbol, '') NOT IN ('SLUZBY', 'SANKC. UROK')
+        THEN amount ELSE 0
+    END AS cash
 FROM both_files;
 
 -- The balance at the end of each day with a transaction. trans_id is no order within a day (balances
@@ -42,6 +47,7 @@ WITH total AS (
         sum(penalty) AS penalty,
         sum(transfer_in) AS transfer_in,
         sum(bill) AS bill,
+        sum(cash) AS cash,
         count(*) AS movements,
         sum(sum(inflow - outflow)) OVER (PARTITION BY account_id ORDER BY booked) AS running
     FROM movement
@@ -55,6 +61,7 @@ SELECT
     any_value(total.penalty) AS penalty,
     any_value(total.transfer_in) AS transfer_in,
     any_value(total.bill) AS bill,
+    any_value(total.cash) AS cash,
     any_value(total.movements) AS movements,
     arg_min(balance, {distance: abs(balance - running), balance: balance}) AS closing,
     -- The balance stands until the day before the next transaction.

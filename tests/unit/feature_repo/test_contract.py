@@ -43,12 +43,22 @@ def test_a_declared_feature_comes_back_from_its_tags():
     field = feature("x", "category", "What it is", unit="u", risk="decreases", reason="x is bad", null_means="none",
                     categories=("A", "B"))  # fmt: skip
     spec = spec_of(field, "v")
-    assert (spec.name, spec.view, spec.kind, spec.unit, spec.risk, spec.reason) == ("x", "v", "category", "u", "decreases", "x is bad")
+    assert (spec.name, spec.view, spec.kind, spec.unit, spec.risk, spec.reason) == (
+        "x",
+        "v",
+        "category",
+        "u",
+        "decreases",
+        "x is bad",
+    )
     assert (spec.low, spec.high, spec.null_means, spec.categories) == (None, None, "none", ("A", "B"))
 
 
 def test_on_demand_contract_survives_as_tags():
-    fields = [feature("x", "number", "", unit="ratio", low=0, high=2, reason="r"), feature("y", "number", "", unit="", reason="q")]
+    fields = [
+        feature("x", "number", "", unit="ratio", low=0, high=2, reason="r"),
+        feature("y", "number", "", unit="", reason="q"),
+    ]
     assert derived_specs(derived_tags("v", fields)) == tuple(spec_of(field, "v") for field in fields)
     assert [field.tags for field in plain(fields)] == [{}, {}]
 

@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from feature_repo.errors import InputError
-from feature_repo.home import DEFAULT_REDIS, DEFAULT_ROOT, DEFAULT_YAML, Home, HomeState, parse_instant, write_atomically
+from feature_repo.home import (
+    DEFAULT_REDIS,
+    DEFAULT_ROOT,
+    DEFAULT_YAML,
+    Home,
+    HomeState,
+    parse_instant,
+    write_atomically,
+)
 
 AS_OF = datetime(2011, 12, 31, tzinfo=UTC)
 

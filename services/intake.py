@@ -1,0 +1,76 @@
+"""From source tables to Redis: validate, apply the definitions, materialize."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+from feast import FeatureStore
+
+from feature_repo import registry
+from feature_repo.errors import InputError
+from feature_repo.home import Home
+from feature_repo.portfolios.portfolio import list_portfolios, load_portfolio
+from services import embedded
+from validation.gates import check_sources, require_passed
+from validation.results import GateResult
+
+
+def prepare(home: Home) -> str:
+    """Start or reach Redis and write the home's feature_store.yaml; return the connection string."""
+    address = embedded.ensure(home)
+    embedded.write_feature_store_yaml(home)
+    return address
+
+
+def validate(home: Home, table: str = "all") -> list[GateResult]:
+    """Run Great Expectations on one source table or all of them, and write Data Docs.
+
+    Raises
+    ------
+    InputError
+        If there is no such table, or nothing was ingested yet.
+    """
+    if not home.sources.is_dir():
+        raise InputError(f"{home.sources} is empty: run `candor ingest` first")
+    specs = registry.table_specs(home) | {"loans": registry.request_specs(home)}
+    names = list(specs)
+    if table not in (*names, "all"):
+        raise InputError(f"unknown table {table!r} (known: {', '.join(names)}, all)")
+    chosen = names if table == "all" else [table]
+    return check_sources(home, {name: specs[name] for name in chosen}, allow_empty=set(names) - filled_tables(home))
+
+
+def filled_tables(home: Home) -> set[str]:
+    """Return the source tables that this home's portfolio promises to fill.
+
+    Tables that a user brought promise loans only.
+    """
+    portfolio = home.state().portfolio
+    return set(load_portfolio(portfolio).tables) if portfolio in list_portfolios() else {"loans"}
+
+
+def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
+    """Validate, apply the definitions, then fill the online store up to an instant.
+
+    Parameters
+    ----------
+    home : Home
+    to : datetime or None
+        UTC; None means the home's clock.
+
+    Raises
+    ------
+    GateError
+        If a table fails validation; the online store is left as it was.
+    """
+    require_passed(validate(home))
+    prepare(home)
+    store = registry.apply(home)
+    state = home.state()
+    if state.materialized_to is None:
+        registry.clear_online_store(store)
+    end = to or home.now()
+    store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=end)
+    home.save_state(msgspec.structs.replace(state, materialized_to=end))
+    return store
