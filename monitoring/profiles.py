@@ -27,7 +27,7 @@ from whylogs.core.preprocessing import ColumnProperties
 
 from feature_repo.errors import InputError
 from feature_repo.home import write_atomically
-from monitoring.drift import ColumnSummary, Distribution
+from monitoring.summaries import ColumnSummary, Distribution
 
 
 class _NumpyWithUnicode(ModuleType):

@@ -276,7 +276,6 @@ def env(as_json: bool) -> None:
 
     home = Home.resolve()
     embedded.ensure(home)
-    embedded.write_feature_store_yaml(home)
     emit(present.environment(home)) if as_json else click.echo(present.exports(home))
 
 

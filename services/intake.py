@@ -16,13 +16,6 @@ from validation.gates import check_sources, require_passed
 from validation.results import GateResult
 
 
-def prepare(home: Home) -> str:
-    """Start or reach Redis and write the home's feature_store.yaml; return the connection string."""
-    address = embedded.ensure(home)
-    embedded.write_feature_store_yaml(home)
-    return address
-
-
 def validate(home: Home, table: str = "all") -> list[GateResult]:
     """Run Great Expectations on one source table or all of them, and write Data Docs.
 
@@ -65,7 +58,7 @@ def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
         If a table fails validation; the online store is left as it was.
     """
     require_passed(validate(home))
-    prepare(home)
+    embedded.ensure(home)
     store = registry.apply(home)
     state = home.state()
     if state.materialized_to is None:

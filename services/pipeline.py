@@ -20,7 +20,7 @@ from feature_repo.home import Home
 from feature_repo.stores.compile import compile_plan
 from feature_repo.stores.online import OnlineReader
 from monitoring.profiles import profile_frame, write_profile
-from services.intake import prepare
+from services import embedded
 from services.scoring.once import decide_once
 from services.scoring.policy import DEFAULT_POLICY, load_policy
 from training.bundle import Bundle, bundle_path, load_bundle, read_champion, write_bundle
@@ -83,7 +83,7 @@ def train(
     start = oot_start or home.state().oot_start
     if start is None:
         raise InputError("this home has no default out-of-time start: give --oot-start")
-    prepare(home)
+    embedded.ensure(home)
     store = store or registry.apply(home)
     contract = registry.read_contract(store, SERVICE)
     dataset = build_dataset(

@@ -13,7 +13,7 @@ from feature_repo import registry
 from feature_repo.home import Home
 from feature_repo.on_demand import affordability
 from feature_repo.stores.online import OnlineReader
-from services import embedded, intake, pipeline
+from services import embedded, pipeline
 from training.bundle import bundle_path, load_bundle
 from training.dataset import build_dataset
 
@@ -30,7 +30,7 @@ def copy(finished, tmp_path_factory):
 
 
 def dataset(home):
-    intake.prepare(home)
+    embedded.ensure(home)
     store = registry.apply(home)
     contract = registry.read_contract(store, pipeline.SERVICE)
     return build_dataset(

@@ -8,7 +8,7 @@ import pytest
 from feature_repo import registry
 from feature_repo.home import Home
 from feature_repo.portfolios.ingest import ingest
-from services import embedded, intake, pipeline
+from services import embedded, pipeline
 from training.dataset import build_dataset
 
 pytestmark = pytest.mark.real_data
@@ -49,7 +49,7 @@ def test_transactions_after_a_loan_change_no_training_feature(real_data, tmp_pat
         home = Home(root=tmp_path / name / "home")
         try:
             ingest(home, "berka", raw)
-            intake.prepare(home)
+            embedded.ensure(home)
             store = registry.apply(home)
             contract = registry.read_contract(store, pipeline.SERVICE)
             frames.append(

@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.errors import InputError
-from monitoring.drift import (
-    ColumnSummary,
-    Distribution,
-    DriftReport,
-    Thresholds,
-    compare,
-    ks_distance,
-    population_stability,
-)
+from monitoring.drift import DriftReport, Thresholds, compare
+from monitoring.summaries import ColumnSummary, Distribution, ks_distance, population_stability
 
 
 def numeric(values, null: int = 0) -> ColumnSummary:
