@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -30,6 +31,7 @@ DEFAULT_ROOT = PROJECT_ROOT / "var"
 REPO_PATH = PROJECT_ROOT / "feature_repo"
 DEFAULT_YAML = REPO_PATH / "feature_store.yaml"
 DEFAULT_REDIS = "127.0.0.1:16379"
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class HomeState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -48,14 +50,17 @@ class HomeState(msgspec.Struct, kw_only=True, omit_defaults=True):
     materialized_to : datetime or None
         Until when the online store holds the ingested portfolio, UTC. None after an ingest: the
         next materialize then starts from an empty online store.
+    refilling : bool
+        Whether the online store was emptied and is not yet full again; decisions wait for it.
     """
 
     portfolio: str = ""
-    as_of: datetime | None = None
-    outcomes_as_of: datetime | None = None
-    oot_start: datetime | None = None
+    as_of: Instant | None = None
+    outcomes_as_of: Instant | None = None
+    oot_start: Instant | None = None
     redis_port: int | None = None
-    materialized_to: datetime | None = None
+    materialized_to: Instant | None = None
+    refilling: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
     Returns
     -------
     dict of str to list of float or None
-        Columns of length n, null where an input is null or a denominator is not positive:
+        Columns of length n, null where an input is null or the amount or term is not positive; income
+        and inflow count as 1 unit of currency at least:
         ``instalment_to_income``, ``purchase_to_income``, ``debt_to_income_after`` and
         ``instalment_to_inflow``, all ratios.
 
@@ -45,12 +46,17 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
 
     amount = positive(column("purchase_amount"))
     monthly_rate = 0.15 / 12
+
+    # Who declares nothing, or next to nothing, must not look better than who declares a little.
+    def at_least_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(values, 1.0)
+
     instalment = amount * monthly_rate / (1 - (1 + monthly_rate) ** -positive(column("term_months")))
-    income = positive(column("annual_income"))
+    income = at_least_one(column("annual_income"))
     instalment_to_income = instalment * 12 / income
     return {
         "instalment_to_income": nullable(instalment_to_income),
         "purchase_to_income": nullable(amount / income),
         "debt_to_income_after": nullable(column("debt_to_income_ratio") + instalment_to_income),
-        "instalment_to_inflow": nullable(instalment * 3 / positive(column("inflow_90d"))),
+        "instalment_to_inflow": nullable(instalment * 3 / at_least_one(column("inflow_90d"))),
     }

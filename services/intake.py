@@ -10,10 +10,12 @@ from feast import FeatureStore
 from feature_repo import registry
 from feature_repo.errors import InputError
 from feature_repo.home import Home
-from feature_repo.portfolios.portfolio import list_portfolios, load_portfolio
+from feature_repo.portfolios.portfolio import OWN_TABLES, load_portfolio
 from services import embedded
 from validation.gates import check_sources, require_passed
 from validation.results import GateResult
+
+BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 def validate(home: Home, table: str = "all") -> list[GateResult]:
@@ -40,7 +42,7 @@ def filled_tables(home: Home) -> set[str]:
     Tables that a user brought promise loans only.
     """
     portfolio = home.state().portfolio
-    return set(load_portfolio(portfolio).tables) if portfolio in list_portfolios() else {"loans"}
+    return {"loans"} if portfolio in ("", OWN_TABLES) else set(load_portfolio(portfolio).tables)
 
 
 def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
@@ -60,10 +62,14 @@ def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
     require_passed(validate(home))
     embedded.ensure(home)
     store = registry.apply(home)
-    state = home.state()
-    if state.materialized_to is None:
-        registry.clear_online_store(store)
     end = to or home.now()
-    store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=end)
-    home.save_state(msgspec.structs.replace(state, materialized_to=end))
+    if end <= BEGINNING:
+        raise InputError(f"--to {end:%Y-%m-%d} is before all data: give a later instant")
+    before = home.state().materialized_to
+    if before is None or end < before:
+        # Nothing older, and nothing newer, may stay; until it is full again the service answers 503.
+        home.save_state(msgspec.structs.replace(home.state(), refilling=True))
+        registry.clear_online_store(store)
+    store.materialize(start_date=BEGINNING, end_date=end)
+    home.save_state(msgspec.structs.replace(home.state(), materialized_to=end, refilling=False))
     return store

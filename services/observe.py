@@ -41,7 +41,7 @@ def profile(home: Home, source: str, start: datetime | None, end: datetime | Non
     if source == "training":
         reference = home.profiles / "training.bin"
         if not reference.exists():
-            raise InputError("nothing was trained in this home yet: run `candor train`")
+            raise InputError("no model is in service in this home yet: run `candor train`, then `candor promote`")
         write_atomically(out, reference.read_bytes())
         return max((summary.n for summary in summaries(read_profile(out)).values()), default=0)
     window = (start or _START, end or _END)
@@ -63,6 +63,8 @@ def decisions(home: Home, start: datetime, end: datetime) -> pd.DataFrame:
 
 def latest_features(home: Home, start: datetime, end: datetime) -> pd.DataFrame:
     """Return the latest row of each applicant in each source table, joined on the applicant."""
+    if not home.sources.is_dir():
+        raise InputError(f"{home.sources} is empty: run `candor ingest` first")
     connection = duckdb.connect()
     connection.execute("set timezone = 'UTC'")
     frame = pd.DataFrame()

@@ -28,7 +28,7 @@ from training.champion import Candidate, train_candidate
 from training.dataset import Dataset, build_dataset
 from training.model import Parameters
 from training.report import write_report
-from training.tracking import MODEL_NAME, LoggedRun, Tracking
+from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
 from validation.gates import check_frame, require_passed
 
 SERVICE = "credit_decision_v1"
@@ -95,8 +95,7 @@ def train(
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         artifacts, bundle = Path(folder, "artifacts"), Path(folder, "bundle")
         write_report(artifacts, dataset, candidate)
-        write_profile(profile_frame(reference_frame(dataset, candidate)), artifacts / "reference_profile.bin")
-        write_profile(profile_frame(reference_frame(dataset, candidate)), home.profiles / "training.bin")
+        write_profile(profile_frame(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
         write_bundle(
             bundle,
             name=MODEL_NAME,

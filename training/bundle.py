@@ -178,12 +178,21 @@ def install(home: Home, folder: Path) -> Path:
     """Copy a verified bundle to its place in the home, in one step, and return that place."""
     digest = load_bundle(folder).digest
     place = bundle_path(home, digest)
-    if not place.exists():
+    if not _is_sound(place):
+        shutil.rmtree(place, ignore_errors=True)
         partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(folder, partial)
         partial.replace(place)
     return place
+
+
+def _is_sound(place: Path) -> bool:
+    try:
+        load_bundle(place)
+    except UnavailableError:
+        return False
+    return True
 
 
 def bundle_path(home: Home, digest: str) -> Path:

@@ -16,7 +16,7 @@ from training.dataset import Dataset
 from training.evaluate import metrics
 from training.model import Parameters, fit, margins
 from training.reference_shap import compile_tables
-from training.scorer import Scored, Scorer
+from training.scorer import Scorer
 
 LAST_SLICE = 0.15
 REFERENCE_ROWS = 300
@@ -96,11 +96,6 @@ def train_candidate(dataset: Dataset, parameters: Parameters, *, cutoff: float, 
         metrics=metrics("train", pd[fitted], y[fitted], cutoff) | metrics("oot", pd[oot], y[oot], cutoff),
         model_digest=digest_of(bytes(booster.save_raw("ubj"))),
     )
-
-
-def explain_rows(candidate: Candidate, dataset: Dataset, rows: NDArray[np.bool_]) -> list[Scored]:
-    """Score and explain the chosen rows of the dataset through the serving scorer."""
-    return candidate.scorer.score_many(dataset.values(rows))
 
 
 def _split(dataset: Dataset, oot: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -36,6 +36,7 @@ class Column(msgspec.Struct, frozen=True):
     monotone: int = 0
 
 
+_LARGEST = float(np.finfo(np.float32).max)  # beyond it, float32 is infinite, which is in no leaf's interval
 _MONOTONE = {"increases": 1, "decreases": -1, "either": 0}
 
 
@@ -81,7 +82,7 @@ def encode(columns: Sequence[Column], values: Mapping[str, Values]) -> Matrix:
         if raw is None:
             continue
         if not column.category:
-            matrix[:, index] = _numbers(raw)
+            matrix[:, index] = np.clip(_numbers(raw), -_LARGEST, _LARGEST)
             continue
         if column.feature not in texts:
             text = np.array(raw, dtype=object)

@@ -17,15 +17,11 @@ from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.errors import InputError
 
 ENTITY_SQL = """
-with latest as (
-    select * from read_parquet($loans)
-    qualify row_number() over (partition by loan_id order by created_timestamp desc, event_timestamp desc) = 1
-)
 select
     loan_id, applicant_id, event_timestamp, outcome_observed_at, defaulted, {request},
     created_timestamp <= $as_of as known,
     coalesce(outcome_observed_at <= $as_of and defaulted is not null, false) as matured
-from latest
+from read_parquet($loans)
 order by loan_id
 """
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from feature_repo.errors import GateError
-from feature_repo.home import Home
+from feature_repo.home import Home, write_atomically
 from training.bundle import Bundle, Champion, install, load_bundle, write_champion
-from training.tracking import LoggedRun, Tracking
+from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
 
 
 class PromotionGate(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +50,7 @@ def promote(home: Home, version: str | None, gate: PromotionGate | None = None) 
     """Put a registered version in service if it passes the gate.
 
     The order leaves nothing half-done: the bundle is verified and installed first, then the alias
-    moves, then the home points at the bundle.
+    moves, then monitoring's reference and at last the service follow.
 
     Parameters
     ----------
@@ -72,7 +72,9 @@ def promote(home: Home, version: str | None, gate: PromotionGate | None = None) 
         raise GateError(f"version {run.version} is not promoted: {'; '.join(refusals)}")
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         place = install(home, tracking.download_bundle(run.run_id, Path(folder)))
+        reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
     bundle = load_bundle(place)
     tracking.set_champion(run.version)
+    write_atomically(home.profiles / "training.bin", reference)
     write_champion(home, Champion(bundle=bundle.digest, version=run.version, run_id=run.run_id))
     return run, bundle

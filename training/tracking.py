@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ EXPERIMENT = "candor"
 MODEL_NAME = "candor-pd"
 CHAMPION = "champion"
 BUNDLE_ARTIFACT = "bundle"
+REFERENCE_PROFILE = "reference_profile.bin"
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,12 @@ class Tracking:
     def download_bundle(self, run_id: str, folder: Path) -> Path:
         """Download the bundle of a run into `folder` and return its place; the caller verifies it."""
         folder.mkdir(parents=True, exist_ok=True)
+        return self.download(run_id, BUNDLE_ARTIFACT, folder)
+
+    def download(self, run_id: str, name: str, folder: Path) -> Path:
+        """Download one artifact of a run into `folder` and return its place."""
         with self._errors():
-            return Path(self._client.download_artifacts(run_id, BUNDLE_ARTIFACT, str(folder)))
+            return Path(self._client.download_artifacts(run_id, name, str(folder)))
 
     def set_champion(self, version: str) -> None:
         """Give a version the alias ``champion``."""
@@ -166,7 +172,7 @@ class Tracking:
             yield
         except (MlflowException, OSError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UnavailableError(f"MLflow at {_without_password(self._home.mlflow_uri)}: {first}") from None
+            raise UnavailableError(_without_password(f"MLflow at {self._home.mlflow_uri}: {first}")) from None
 
 
 @contextmanager
@@ -180,6 +186,5 @@ def _same_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _without_password(uri: str) -> str:
-    head, at, tail = uri.rpartition("@")
-    return f"{head.partition('://')[0]}://***@{tail}" if at else uri
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

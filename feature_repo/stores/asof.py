@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -25,6 +25,7 @@ from feature_repo.errors import InputError
 from feature_repo.stores.offline_source import ParquetSource, literal, quoted
 
 _FOREVER = 1 << 61
+_FEW = 4  # a frame with fewer rows than a source has keys, by this much, leaves most of the index unread
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,33 @@ def key_columns(view: ViewJoin) -> dict[str, str]:
 
 
 def bounds(view: ViewJoin, first: datetime, last: datetime) -> str:
-    """Return a condition on plain columns, which Parquet statistics can answer, that keeps all that can be seen."""
-    conditions = [f"{quoted(view.source.time_column(name))} <= {_instant(view.source, name, last)}"
-                  for name in (view.event, view.created) if name]  # fmt: skip
-    if view.ttl_us:
-        event = quoted(view.source.time_column(view.event))
-        try:
-            oldest = first - timedelta(microseconds=view.ttl_us)
-        except OverflowError:
-            return " and ".join(conditions)
-        conditions.append(f"{event} >= {_instant(view.source, view.event, oldest)}")
-    return " and ".join(conditions)
+    """Return a condition on plain columns, which Parquet statistics can answer, that keeps all that can be seen.
+
+    Parameters
+    ----------
+    first, last : datetime
+        Range of the entity frame's instants.
+    """
+    event = quoted(view.source.time_column(view.event))
+    condition = f"{event} <= {_instant(view.source, view.event, last)}"
+    try:
+        oldest = first - timedelta(microseconds=view.ttl_us)
+    except OverflowError:
+        return condition
+    return f"{condition} and {event} >= {_instant(view.source, view.event, oldest)}" if view.ttl_us else condition
+
+
+def worth_testing(
+    connection: duckdb.DuckDBPyConnection, view: ViewJoin, index: Index, first: datetime, last: datetime
+) -> bool:
+    """Return whether `bounds` would leave out a good part of the source: else testing costs more than it saves."""
+    micro = timedelta(microseconds=1)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    oldest = (first - epoch) // micro - (view.ttl_us or _FOREVER)
+    inside, rows = connection.execute(
+        f"select count(*) filter (event between {oldest} and {(last - epoch) // micro}), count(*) from {index.rows}"
+    ).fetchone() or (0, 0)
+    return bool(inside < 0.8 * rows)
 
 
 def _instant(source: ParquetSource, name: str, instant: datetime) -> str:
@@ -152,7 +169,7 @@ def join_view(
 
     Returns
     -------
-    dict of str to pyarrow.ChunkedArray
+    dict of str to pyarrow.Array
         By column of the result, `count` values in the order of ``row``, null where nothing was known.
 
     Raises
@@ -166,13 +183,19 @@ def join_view(
     fresh = f"found.event >= asked.t - {view.ttl_us}" if view.ttl_us else "true"
     try:
         connection.execute(f"""
-            create or replace temp table found as
-            select asked.row, found.rid
-            from (select row, t, id from entity join {index.keys} keys on {match} where t is not null) asked
-            asof join {index.rows} found on asked.id = found.id and asked.t >= found.known
-            where {fresh}""")
+            create or replace temp table asked as
+            select row, t, id from entity join {index.keys} keys on {match} where t is not null""")
     except duckdb.ConversionException as error:
         raise InputError(f"source {view.source.name}: join keys cannot be compared: {error}") from None
+    (keys,) = connection.execute(f"select count(*) from {index.keys}").fetchone() or (0,)
+    few = "where id in (select id from asked)" if count * _FEW < keys else ""
+    connection.execute(f"""
+        create or replace temp table found as
+        select asked.row, found.rid
+        from asked asof join (select * from {index.rows} {few}) found
+        on asked.id = found.id and asked.t >= found.known
+        where {fresh}""")
+    connection.execute("drop table asked")
     aliases = {f"f{i}": quoted(view.source.column(feature)) for i, feature in enumerate(view.features)}
     chosen = ", ".join(aliases)
     gathered = connection.sql(f"""
@@ -180,5 +203,6 @@ def join_view(
         from ({view.source.scan(aliases)} where {where}) s join found on s.rid = found.rid""").to_arrow_table()
     place = np.full(count, -1, dtype=np.int64)
     place[gathered["row"].to_numpy()] = np.arange(len(gathered))
-    picked = gathered.drop_columns(["row"]).combine_chunks().take(pa.array(place, mask=place < 0))
-    return {name: picked[alias] for alias, name in zip(aliases, view.features.values(), strict=True)}
+    order = pa.array(place, mask=place < 0)
+    names = zip(aliases, view.features.values(), strict=True)
+    return {name: gathered[alias].combine_chunks().take(order) for alias, name in names}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from feast.infra.online_stores.helpers import compute_versioned_name
 
 from feature_repo.errors import InputError
 from feature_repo.stores.compile import field_hash
 from feature_repo.stores.encode import VALUE_TYPES, encode_keys, encode_timestamps, encode_values
-from feature_repo.stores.resp import Rows, pack
+from feature_repo.stores.resp import Columns, Rows
 
-BATCH_ROWS = 4096
+BATCH_ROWS = 8192
 
 
 def stored_name(config: Any, view: Any) -> str:
@@ -58,7 +59,7 @@ class ViewEncoder:
 
     def __init__(self, config: Any, view: Any) -> None:
         self._project = config.project
-        self._ttl = config.online_store.key_ttl_seconds
+        self._ttl = config.online_store.key_ttl_seconds or 0
         self._name = stored_name(config, view)
         self._event = view.batch_source.timestamp_field
         self._keys = {column.name: column.dtype.to_value_type().name for column in view.entity_columns}
@@ -86,19 +87,7 @@ class ViewEncoder:
         }
         stamps = encode_timestamps(self._column(batch, self._event), f"{self._name}:{self._event}")
         redis_keys = encode_keys(keys, self._project)
-        return pack(redis_keys, stamps, values, stamp_field=f"_ts:{self._name}".encode(), key_ttl=self._ttl)
-
-    def encode_ahead(self, batches: Iterable[Any]) -> Iterator[Rows]:
-        """Encode record batches, each while the one before is being sent."""
-        with ThreadPoolExecutor(1) as worker:
-            pending: Future[Rows] | None = None
-            for batch in batches:
-                following = worker.submit(self.encode, batch)
-                if pending:
-                    yield pending.result()
-                pending = following
-            if pending:
-                yield pending.result()
+        return Rows(Columns(redis_keys, stamps, f"_ts:{self._name}".encode(), values, self._ttl))
 
     def _column(self, batch: Any, name: str) -> Any:
         index = batch.schema.get_field_index(name)
@@ -110,3 +99,11 @@ class ViewEncoder:
 def record_batches(table: Any, rows: int = BATCH_ROWS) -> Sequence[Any]:
     """Return a table's rows in batches of one size."""
     return [batch for batch in table.to_batches(max_chunksize=rows) if batch.num_rows]
+
+
+def newest_of_each(table: Any, keys: Sequence[str], times: Sequence[str]) -> Any:
+    """Return one row for each key: the latest by `times`, of equal ones the last given."""
+    ordered = table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in times]))
+    places = ordered.select(list(keys)).append_column("", pa.array(range(len(ordered))))
+    last = places.group_by(list(keys), use_threads=False).aggregate([("", "max")])
+    return ordered.take(last["_max"])

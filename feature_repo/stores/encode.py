@@ -27,6 +27,14 @@ _FLOAT_TAGS = {"DOUBLE": (0x29, "<f8"), "FLOAT": (0x35, "<f4")}
 VALUE_TYPES = (*_FLOAT_TAGS, *_VARINT_TAGS, *_LENGTH_TAGS)
 _KEY_TYPES = {"BYTES": 1, "STRING": 2, "INT32": 3, "INT64": 4, "UNIX_TIMESTAMP": 8}  # numbers of feast ValueType
 _INTEGERS = {"INT32": pa.int32(), "INT64": pa.int64(), "BOOL": pa.bool_()}
+INSTANT = pa.timestamp("us", "UTC")
+ARROW_TYPES = _INTEGERS | {
+    "DOUBLE": pa.float64(),
+    "FLOAT": pa.float32(),
+    "STRING": pa.string(),
+    "BYTES": pa.binary(),
+    "UNIX_TIMESTAMP": INSTANT,
+}
 
 Integers = npt.NDArray[np.int64]
 
@@ -149,11 +157,13 @@ def _converted(column: Any, value_type: str, name: str) -> Any:
         column = column.dictionary_decode()
         kind = column.type
     number = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    if value_type not in VALUE_TYPES:
+        raise InputError(f"{name}: {value_type} is not stored online here (can: {', '.join(VALUE_TYPES)})")
     try:
         if pa.types.is_null(kind):
-            return column.cast(_arrow_type(value_type))
+            return column.cast(pa.int64() if value_type == "UNIX_TIMESTAMP" else ARROW_TYPES[value_type])
         if value_type in _FLOAT_TAGS and (number or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-            return column.cast(_arrow_type(value_type), safe=False)
+            return column.cast(ARROW_TYPES[value_type], safe=False)
         if value_type in _INTEGERS and (number or (pa.types.is_floating(kind) and value_type != "BOOL")):
             return column.cast(_INTEGERS[value_type])
         if value_type == "STRING" and (_is_text(kind) or pa.types.is_integer(kind)):
@@ -167,14 +177,7 @@ def _converted(column: Any, value_type: str, name: str) -> Any:
                 return _whole_seconds(column)
     except pa.ArrowInvalid as error:
         raise InputError(f"{name}: {kind} values are not {value_type} ({error})") from None
-    if value_type not in VALUE_TYPES:
-        raise InputError(f"{name}: {value_type} is not stored online here (can: {', '.join(VALUE_TYPES)})")
     raise InputError(f"{name}: {kind} where {value_type} belongs")
-
-
-def _arrow_type(value_type: str) -> Any:
-    others = {"DOUBLE": pa.float64(), "FLOAT": pa.float32(), "STRING": pa.string(), "BYTES": pa.binary()}
-    return (others | _INTEGERS | {"UNIX_TIMESTAMP": pa.int64()})[value_type]
 
 
 def _is_text(kind: Any) -> bool:
@@ -189,9 +192,11 @@ def _whole_seconds(column: Any) -> Any:
     if pa.types.is_date(column.type):
         return column.cast(pa.timestamp("s")).cast(pa.int64())
     # floor_temporal of a zoned column would go by the local clock; seconds are the same everywhere
-    return pc.floor_temporal(column.cast(pa.timestamp(column.type.unit)), unit="second").cast(
-        pa.timestamp("s")
-    ).cast(pa.int64())
+    return (
+        pc.floor_temporal(column.cast(pa.timestamp(column.type.unit)), unit="second")
+        .cast(pa.timestamp("s"))
+        .cast(pa.int64())
+    )
 
 
 def _floats(column: Any, tag: int, dtype: np.dtype[Any]) -> Any:

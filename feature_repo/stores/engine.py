@@ -7,7 +7,6 @@ interval only after the engine has returned without an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from feast import FeatureView
@@ -46,7 +45,7 @@ class CandorEngine(LocalComputeEngine):  # type: ignore[misc, unused-ignore]
         table = self._latest(registry, task)
         bar = task.tqdm_builder(table.num_rows) if task.tqdm_builder else None
         try:
-            rows: Iterable[Any] = encoder.encode_ahead(record_batches(table))
+            rows = map(encoder.encode, record_batches(table))
             self.online_store.write_rows(self.repo_config, rows, bar.update if bar is not None else None)
         finally:
             if bar is not None:

@@ -12,7 +12,7 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.stream_feature_view import StreamFeatureView
 
 from feature_repo.errors import InputError
-from feature_repo.stores.asof import ViewJoin, bounds, join_view
+from feature_repo.stores.asof import ViewJoin, bounds, join_view, worth_testing
 from feature_repo.stores.offline_entity import EntityFrame
 from feature_repo.stores.offline_source import open_source
 from feature_repo.stores.prepared import kept_index, passing_index
@@ -131,9 +131,14 @@ def _features(
     aliases = entity.register(connection, sorted({column for join in joins for column in join.keys.values()}))
     connection.execute("set preserve_insertion_order = false")
     for join in joins:
-        # A frame without any instant sees nothing; any one will do to get columns of the right type.
+        # A frame without any instant sees nothing; columns of the right type are all that is wanted.
         where = bounds(join, entity.first, entity.last) if entity.first and entity.last else "false"
         columns = [aliases[column] for column in join.keys.values()]
-        index = kept_index(connection, join, prepared) if prepared else passing_index(connection, join, columns, where)
+        if prepared is None:
+            index = passing_index(connection, join, columns, where)
+        else:
+            index = kept_index(connection, join, prepared)
+            if entity.first and entity.last and not worth_testing(connection, join, index, entity.first, entity.last):
+                where = "true"
         yield from join_view(connection, join, index, columns, where, len(entity.table)).items()
         join.source.check_unchanged()

@@ -1,34 +1,33 @@
 """Write rows to Redis so that, for each key and view, the newest event time wins whoever writes.
 
-Two ways, both compared by the server and never half done:
+One script compares and writes a group of rows, so that Redis does it in one step. Of equal event times
+the later write wins: a correction replaces what it corrects. A row is there as a whole or not at all.
 
-- *At once*: one script compares and writes a group of rows. For an event or a few.
-- *Watched*: a group's keys are watched and a script only names the rows that are out of date; the
-  rest are written as plain commands in a transaction, which Redis refuses if any of those keys
-  changed since. Then the group is written at once instead. Plain commands cost Redis about half of
-  what a script costs, so this is how many rows are written.
+A batch of which Redis knows no key yet is written by RESTORE, which costs Redis a fifth of HSET. It
+refuses a key that is there, so that a push at the same moment is never overwritten: a refused
+row goes through the script like any other.
 
-An empty store needs no way of its own: nothing is out of date there, and a push at the same moment
-is seen by the watch like any other. Of equal event times the later write wins, so that a
-correction replaces what it corrects.
+The script's keys may be of any number, so that rows can be grouped by slot for a Redis Cluster.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from redis import exceptions
 
 from feature_repo.errors import UnavailableError
-from feature_repo.stores.resp import Rows, bulk, command
+from feature_repo.stores.resp import Packed, Rows, bulk, command
+from feature_repo.stores.restore import payloads
 
-TOGETHER = 64  # WATCH searches the keys already watched, so that larger groups cost more a row
-_LANES = 4
+TOGETHER = 64  # rows a script call: Redis serves nobody else meanwhile, about a millisecond
+_UNDER_WAY = 4
 
-_NEWER = """
+_COMPARE_AND_WRITE = b"""
 local function instant(raw)
   local seconds, nanos, at = 0, 0, 1
   while at <= #raw do
@@ -54,42 +53,28 @@ local function newer(stored, given)
   local given_seconds, given_nanos = instant(given)
   return seconds > given_seconds or (seconds == given_seconds and nanos > given_nanos)
 end
-"""
-
-
-class _Script:
-    def __init__(self, body: str) -> None:
-        self.source = (_NEWER + body).encode()
-        self.sha = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
-
-    def call(self, count: int, keys: memoryview, arguments: list[Any], number: int) -> list[Any]:
-        return [b"*%d\r\n" % (3 + count + number), bulk(b"EVALSHA"), bulk(self.sha), bulk(b"%d" % count), keys, *arguments]
-
-
-_OUT_OF_DATE = _Script("""
-local found = {}
+local call, unpack, field, ttl, written = redis.call, cmsgpack.unpack, ARGV[1], ARGV[2], 0
 for row = 1, #KEYS do
-  if newer(redis.call('HGET', KEYS[row], ARGV[1]), ARGV[row + 1]) then found[#found + 1] = row end
-end
-return found
-""")
-
-_WRITE = _Script("""
-local field, width, ttl, written = ARGV[1], tonumber(ARGV[2]), ARGV[3], 0
-for row = 1, #KEYS do
-  local first = 4 + (row - 1) * width
-  if not newer(redis.call('HGET', KEYS[row], field), ARGV[first + 1]) then
-    redis.call('HSET', KEYS[row], unpack(ARGV, first, first + width - 1))
-    if ttl ~= '0' then redis.call('EXPIRE', KEYS[row], ttl) end
+  local key, stamp = KEYS[row], ARGV[2 * row + 1]
+  if not newer(call('HGET', key, field), stamp) then
+    call('HSET', key, field, stamp, unpack(ARGV[2 * row + 2]))
+    if ttl ~= '0' then call('EXPIRE', key, ttl) end
     written = written + 1
   end
 end
 return written
-""")
+"""
+_CREATE = b"""
+local refused = {}
+for row = 1, #KEYS do
+  if redis.pcall('RESTORE', KEYS[row], ARGV[1], ARGV[row + 1]).err then refused[#refused + 1] = row end
+end
+return refused
+"""
 
 
 class NewestWins:
-    """Write encoded rows through the connections of a redis-py client.
+    """Write encoded rows through a connection of a redis-py client.
 
     Parameters
     ----------
@@ -104,10 +89,14 @@ class NewestWins:
         self._address = address
 
     def write(self, batches: Iterable[Rows], progress: Callable[[int], Any] | None = None) -> int:
-        """Write rows of one view; a key occurs once in all batches.
+        """Write rows of one view; a key occurs once in a batch.
 
-        A group of up to `TOGETHER` rows is there as a whole or not at all. After an error, or the
-        end of this process, the same rows may be written again.
+        After an error, or the end of this process, the same rows may be written again.
+
+        Parameters
+        ----------
+        progress : callable or None
+            Told how many more rows are done.
 
         Returns
         -------
@@ -119,140 +108,122 @@ class NewestWins:
         UnavailableError
             If Redis cannot be reached, does not answer in time or refuses to write.
         """
-        groups = ((rows, start) for rows in batches for start in range(0, len(rows), TOGETHER))
+        written = 0
         try:
-            with self._connections() as connections:
-                lanes = [_Lane(connection, progress) for connection in connections]
-                # While some groups are asked about, those before them are being written.
-                for turn, (rows, start) in enumerate(groups):
-                    lane = lanes[turn % _LANES]
-                    lane.settle()
-                    lane.ask(rows, start)
-                    lanes[(turn - _LANES // 2) % _LANES].commit()
-                for lane in lanes:
-                    lane.commit()
-                    lane.settle()
-                return sum(lane.written for lane in lanes)
+            with self._connection() as connection, self._connection() as asking, ThreadPoolExecutor(1) as worker:
+                # Whoever makes the batches makes the next while one is being sent.
+                for rows, hashes in _ahead(worker, (_prepared(asking, rows) for rows in batches)):
+                    for done, newer in _write_batch(connection, rows, hashes):
+                        written += newer
+                        if progress:
+                            progress(done)
         except exceptions.RedisError as error:
             raise self._unavailable(error) from None
+        return written
 
     @contextmanager
-    def _connections(self) -> Iterator[list[Any]]:
-        connections: list[Any] = []
+    def _connection(self) -> Iterator[Any]:
+        connection = self._pool.get_connection()
         try:
-            connections += [self._pool.get_connection() for _ in range(_LANES)]
-            yield connections
+            yield connection
         except BaseException:
-            for connection in connections:
-                connection.disconnect()  # answers may be under way that nobody will read
+            connection.disconnect()  # answers may be under way that nobody will read
             raise
         finally:
-            for connection in connections:
-                self._pool.release(connection)
+            self._pool.release(connection)
 
     def _unavailable(self, error: Exception) -> UnavailableError:
         # Redis errors may quote what was sent to them, so that none of their text is repeated.
-        for kinds, reason in _REASONS:
-            if isinstance(error, kinds):
-                return UnavailableError(f"online store: Redis at {self._address} {reason}")
-        kind = type(error).__name__
-        return UnavailableError(f"online store: Redis at {self._address} answered with an error ({kind})")
+        reasons = [reason for kind, reason in _REASONS.items() if isinstance(error, kind)]
+        reasons += [reason for word, reason in _REFUSALS.items() if word in str(error)]
+        reasons += [f"answered with an error ({type(error).__name__})"]
+        return UnavailableError(f"online store: Redis at {self._address} {reasons[0]}")
 
 
-_REASONS: tuple[tuple[Any, str], ...] = (
-    (exceptions.TimeoutError, "gave no answer in time"),
-    (exceptions.AuthenticationError, "refuses the credentials"),
-    (exceptions.BusyLoadingError, "is still loading its data"),
-    (exceptions.ConnectionError, "cannot be reached"),
-    (exceptions.OutOfMemoryError, "has no memory left (maxmemory)"),
-    (exceptions.ReadOnlyError, "is a replica, which cannot be written to"),
-)
+_NO_MEMORY = "has no memory left (maxmemory)"
+_REPLICA = "is a replica, which cannot be written to"
+_REASONS: dict[type[Exception], str] = {
+    exceptions.TimeoutError: "gave no answer in time",
+    exceptions.AuthenticationError: "refuses the credentials",
+    exceptions.NoPermissionError: "does not permit this user to write",
+    exceptions.BusyLoadingError: "is still loading its data",
+    exceptions.ConnectionError: "cannot be reached",
+    exceptions.OutOfMemoryError: _NO_MEMORY,
+    exceptions.ReadOnlyError: _REPLICA,
+}
+_REFUSALS = {  # words of errors, which come out of a script without a class of their own
+    "OOM command": _NO_MEMORY,
+    "READONLY": _REPLICA,
+    "MISCONF": "cannot save its data, and therefore takes none",
+    "WRONGTYPE": "holds something that is not Feast's under the key of a row",
+}
 
 
-class _Lane:
-    """One connection and the group of rows that is on its way through it."""
+_Item = TypeVar("_Item")
 
-    def __init__(self, connection: Any, progress: Callable[[int], Any] | None) -> None:
-        self.written = 0
-        self._connection = connection
-        self._progress = progress
-        self._step: Literal["idle", "asked", "writing", "writing at once"] = "idle"
 
-    def ask(self, rows: Rows, start: int) -> None:
-        """Ask which rows of a group are out of date; a batch that is one group is written at once."""
-        self._rows, self._start, self._stop = rows, start, min(start + TOGETHER, len(rows))
-        self._count = self._stop - start
-        if self._count == len(rows):
-            self._write_at_once()
+def _ahead(worker: Executor, items: Iterator[_Item]) -> Iterator[_Item]:
+    following = worker.submit(next, items, None)
+    while (item := following.result()) is not None:
+        following = worker.submit(next, items, None)
+        yield item
+
+
+def _prepared(connection: Any, rows: Rows) -> tuple[Rows, Packed | None]:
+    """Return a batch and, if Redis knows none of its keys, its hashes; another may write one the moment after."""
+    if len(rows) <= TOGETHER:
+        return rows, None
+    _send(connection, b"*%d\r\n" % (1 + len(rows)) + bulk(b"EXISTS") + rows.keys.run(0, len(rows)))
+    return rows, None if _read(connection) else payloads(rows.columns)
+
+
+def _write_batch(connection: Any, rows: Rows, hashes: Packed | None) -> Iterator[tuple[int, int]]:
+    """Write a batch; yield, bit by bit, how many rows are done and how many of those were not out of date."""
+    ttl = rows.columns.key_ttl
+    if hashes:
+        refused: list[int] = []  # there by now; or this Redis knows another format, or takes nothing at all
+        for start, stop, answer in _run(connection, _CREATE, rows.keys, [b"%d" % (1000 * ttl)], hashes, 1):
+            refused += [start + row - 1 for row in answer]
+            created = stop - start - len(answer)
+            yield created, created
+        if not refused:
             return
-        keys = rows.keys.run(start, self._stop)
-        stamps: list[Any] = [bulk(rows.stamp_field), rows.stamps.run(start, self._stop)]
-        question = _OUT_OF_DATE.call(self._count, keys, stamps, 1 + self._count)
-        self._send([b"*%d\r\n" % (1 + self._count), bulk(b"WATCH"), keys, *question])
-        self._step = "asked"
+        rows = rows.take(refused)
+    options = [rows.columns.stamp_field, b"%d" % ttl]
+    for start, stop, answer in _run(connection, _COMPARE_AND_WRITE, rows.keys, options, rows.pairs, 2):
+        yield stop - start, answer
 
-    def commit(self) -> None:
-        """Take the answer and write the other rows, unless one has changed since."""
-        if self._step != "asked":
-            return
-        self._read()
-        try:
-            older = set(self._read())
-        except exceptions.NoScriptError:
-            self._load(_OUT_OF_DATE)
-            self.ask(self._rows, self._start)
-            self.commit()
-            return
-        writes = self._rows.writes.run(self._start, self._stop)
-        if older:
-            writes = self._rows.writes.chosen(self._start, [row not in older for row in range(1, self._count + 1)])
-        self._newer = self._count - len(older)
-        self._send([command(b"MULTI"), writes, command(b"EXEC")])
-        self._step = "writing"
 
-    def settle(self) -> None:
-        """Wait until the group is written."""
-        if self._step == "idle":
-            return
-        if self._step == "writing":
-            commands = self._newer * (2 if self._rows.key_ttl else 1)
-            for _ in range(1 + commands):
-                self._read()
-            outcome = self._read()
-            if outcome is None:
-                self._write_at_once()
-            else:
-                for error in filter(lambda item: isinstance(item, Exception), outcome):
-                    raise error
-                self.written += self._newer
-        if self._step == "writing at once":
-            self.written += self._written_at_once()
-        self._step = "idle"
-        if self._progress:
-            self._progress(self._count)
+def _run(
+    connection: Any, script: bytes, keys: Packed, options: list[bytes], arguments: Packed, each: int
+) -> Iterator[tuple[int, int, Any]]:
+    """Call a script for groups of rows, `each` arguments a row; yield what it answers to rows start to stop."""
+    name = bulk(hashlib.sha1(script, usedforsecurity=False).hexdigest().encode())
+    groups = [(start, min(start + TOGETHER, len(keys))) for start in range(0, len(keys), TOGETHER)]
+    while groups:
+        unknown = []
+        for turn in range(len(groups) + _UNDER_WAY):  # the next calls are sent before the last has answered
+            if turn >= _UNDER_WAY:
+                start, stop = groups[turn - _UNDER_WAY]
+                try:
+                    yield start, stop, _read(connection)
+                except exceptions.NoScriptError:
+                    unknown.append((start, stop))
+            if turn < len(groups):
+                start, stop = groups[turn]
+                count = stop - start
+                head = b"*%d\r\n" % (3 + count + len(options) + each * count) + bulk(b"EVALSHA") + name
+                parts: list[Any] = [head, bulk(b"%d" % count), keys.run(start, stop), *map(bulk, options)]
+                _send(connection, b"".join([*parts, arguments.run(start, stop)]))
+        if unknown:  # a server that was restarted, or told to forget its scripts
+            _send(connection, command(b"SCRIPT", b"LOAD", script))
+            _read(connection)
+        groups = unknown
 
-    def _write_at_once(self) -> None:
-        rows = self._rows
-        head = [bulk(rows.stamp_field), bulk(b"%d" % rows.width), bulk(b"%d" % (rows.key_ttl or 0))]
-        arguments = [*head, rows.pairs.run(self._start, self._stop)]
-        keys = rows.keys.run(self._start, self._stop)
-        self._send(_WRITE.call(self._count, keys, arguments, len(head) + self._count * rows.width))
-        self._step = "writing at once"
 
-    def _written_at_once(self) -> int:
-        try:
-            return int(self._read())
-        except exceptions.NoScriptError:
-            self._load(_WRITE)
-            self._write_at_once()
-            return int(self._read())
+def _send(connection: Any, raw: bytes | memoryview) -> None:
+    connection.send_packed_command([raw], check_health=False)
 
-    def _load(self, script: _Script) -> None:
-        self._send([command(b"SCRIPT", b"LOAD", script.source)])
-        self._read()
 
-    def _send(self, parts: list[Any]) -> None:
-        self._connection.send_packed_command([b"".join(parts)], check_health=False)
-
-    def _read(self) -> Any:
-        return self._connection.read_response(disable_decoding=True)
+def _read(connection: Any) -> Any:
+    return connection.read_response(disable_decoding=True)

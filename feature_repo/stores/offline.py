@@ -14,6 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -217,7 +218,8 @@ def _pull(
 ) -> RetrievalJob:
     def run() -> Any:
         with _connection(config) as connection:
-            opened = open_source(connection, source, _repo_path(config))
+            # Feast asks here by the files' own names.
+            opened = replace(open_source(connection, source, _repo_path(config)), mapping={})
             connection.execute("set preserve_insertion_order = false")
             table = pull_rows(connection, opened, keys, features, event, created or "", start, end)
             opened.check_unchanged()

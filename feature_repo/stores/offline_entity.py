@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,9 +52,7 @@ class EntityFrame:
             If a key is no column of the frame.
         """
         aliases = {key: f"k{i}" for i, key in enumerate(keys)}
-        columns: dict[str, Any] = {"row": pa.array(range(0), pa.int64())}
-        columns["row"] = pc.subtract(pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(self.table))), 1)
-        columns["t"] = self.table[self.time].cast(pa.int64())
+        columns = {"row": pa.array(np.arange(len(self.table))), "t": self.table[self.time].cast(pa.int64())}
         for key, alias in aliases.items():
             if key not in self.table.column_names:
                 raise InputError(f"the entity frame lacks join key {key!r} (it has: {', '.join(self.names)})")

@@ -7,10 +7,114 @@ from datetime import datetime
 
 from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import parse_address
+from feature_repo.stores.columns import decode_column
 from feature_repo.stores.connection import DEADLINE, RedisConnection, Row
 from feature_repo.stores.plan import OnlinePlan, ViewPlan
 from feature_repo.stores.stored import Scalar, StoredFeatures, StoredView
 from feature_repo.stores.wire import decode_timestamp, decode_value
+
+_CLOCK_SKEW = 60  # seconds that another machine's clock may be ahead
+
+
+class PlanDecoder:
+    """What to ask Redis for by a plan, and what its answer says.
+
+    Parameters
+    ----------
+    plan : OnlinePlan
+        Where the values are.
+    address : str
+        What to call the server in an error.
+    """
+
+    def __init__(self, plan: OnlinePlan, address: str) -> None:
+        self._plan = plan
+        self._address = address
+        self.fields: list[bytes] = []
+        for view in plan.views:
+            self.fields += [view.timestamp_field.encode(), *(bytes.fromhex(slot.hash) for slot in view.slots)]
+
+    def question(self, applicant_id: str) -> tuple[bytes, list[bytes]]:
+        """Return the key of an applicant and the fields of its hash."""
+        return self._plan.key(applicant_id), self.fields
+
+    def decode(self, applicant_id: str, row: Row, now: datetime) -> StoredFeatures:
+        """Return what the fields of one hash say.
+
+        Raises
+        ------
+        UnavailableError
+            If they hold bytes that are not Feast's.
+        """
+        views = {}
+        start = 0
+        for view in self._plan.views:
+            end = start + 1 + len(view.slots)
+            views[view.name] = self._view(view, row[start:end], now)
+            start = end
+        return StoredFeatures(applicant_id, views)
+
+    def decode_many(self, applicant_ids: Sequence[str], rows: Sequence[Row], now: datetime) -> list[StoredFeatures]:
+        """Return what the fields of n hashes say, decoded a field at a time; errors as for `decode`."""
+        columns = list(zip(*rows, strict=True))
+        views: list[list[StoredView]] = []
+        times: dict[bytes, datetime] = {}  # applicants and views often share them
+        start = 0
+        try:
+            for view in self._plan.views:
+                end = start + 1 + len(view.slots)
+                views.append(_view_column(view, columns[start:end], times, now))
+                start = end
+        except ValueError:  # one at a time, so that the error can name what is wrong
+            return [self.decode(name, row, now) for name, row in zip(applicant_ids, rows, strict=True)]
+        names = [view.name for view in self._plan.views]
+        found = zip(applicant_ids, zip(*views, strict=True), strict=True)
+        return [StoredFeatures(name, dict(zip(names, row, strict=True))) for name, row in found]
+
+    def _view(self, view: ViewPlan, row: Row, now: datetime) -> StoredView:
+        stamp = row[0]
+        if stamp is None:
+            return StoredView("MISSING", None, None, {})
+        name = view.timestamp_field
+        values: dict[str, Scalar | None] = {}
+        try:
+            event = decode_timestamp(stamp)
+            for slot, raw in zip(view.slots, row[1:], strict=True):
+                name = slot.name
+                values[name] = None if raw is None else decode_value(raw, slot.kind)
+        except ValueError as error:
+            raise UnavailableError(
+                f"online store: Redis at {self._address} holds no Feast value in {view.name}:{name} ({error}); "
+                "materialize again"
+            ) from None
+        return _aged(view, event, values, now)
+
+
+def _aged(view: ViewPlan, event: datetime, values: dict[str, Scalar | None], now: datetime) -> StoredView:
+    age = (now - event).total_seconds()
+    if age < -_CLOCK_SKEW:  # what is not true yet, by the clock in force, is not known
+        return StoredView("MISSING", None, None, {})
+    stale = 0 < view.ttl_seconds < age
+    return StoredView("STALE" if stale else "PRESENT", event, int(age // 1), values)
+
+
+def _view_column(
+    view: ViewPlan, columns: Sequence[Sequence[bytes | None]], times: dict[bytes, datetime], now: datetime
+) -> list[StoredView]:
+    """Return what the fields of one view say of each applicant."""
+    stamps, *raw = columns
+    names = [slot.name for slot in view.slots]
+    values = [decode_column(column, slot.kind) for slot, column in zip(view.slots, raw, strict=True)]
+    rows = zip(*values, strict=True) if values else [()] * len(stamps)
+    for stamp in stamps:
+        if stamp is not None and stamp not in times:
+            times[stamp] = decode_timestamp(stamp)
+    return [
+        StoredView("MISSING", None, None, {})
+        if stamp is None
+        else _aged(view, times[stamp], dict(zip(names, row, strict=True)), now)
+        for stamp, row in zip(stamps, rows, strict=True)
+    ]
 
 
 class OnlineReader:
@@ -43,10 +147,7 @@ class OnlineReader:
         return twin
 
     def _use(self, plan: OnlinePlan) -> None:
-        self._plan = plan
-        self._fields: list[bytes] = []
-        for view in plan.views:
-            self._fields += [view.timestamp_field.encode(), *(bytes.fromhex(slot.hash) for slot in view.slots)]
+        self._decoder = PlanDecoder(plan, str(self._redis.address))
 
     async def read(self, applicant_id: str, now: datetime) -> StoredFeatures:
         """Read one applicant; one that the store does not know is all MISSING.
@@ -61,20 +162,20 @@ class OnlineReader:
         UnavailableError
             If Redis does not answer in time, or holds bytes that are not Feast's.
         """
-        row = await self._redis.fetch(self._plan.key(applicant_id), self._fields)
-        return self._decode(applicant_id, row, now)
+        row = await self._redis.fetch(*self._decoder.question(applicant_id))
+        return self._decoder.decode(applicant_id, row, now)
 
     async def read_many(self, applicant_ids: Sequence[str], now: datetime) -> list[StoredFeatures]:
         """Read n applicants with one round trip, in the order given; errors as for `read`."""
         if not applicant_ids:
             return []
-        rows = await self._redis.fetch_many([(self._plan.key(name), self._fields) for name in applicant_ids])
-        found = []
-        for name, row in zip(applicant_ids, rows, strict=True):
+        rows = await self._redis.fetch_many([self._decoder.question(name) for name in applicant_ids])
+        answers: list[Row] = []
+        for row in rows:
             if isinstance(row, Exception):
                 raise row
-            found.append(self._decode(name, row, now))
-        return found
+            answers.append(row)
+        return self._decoder.decode_many(applicant_ids, answers, now)
 
     async def ping(self) -> None:
         """Return if Redis answers.
@@ -89,32 +190,3 @@ class OnlineReader:
     async def close(self) -> None:
         """Close the connections, those of readers made by `with_plan` too."""
         await self._redis.close()
-
-    def _decode(self, applicant_id: str, row: Row, now: datetime) -> StoredFeatures:
-        views = {}
-        start = 0
-        for view in self._plan.views:
-            end = start + 1 + len(view.slots)
-            views[view.name] = self._view(view, row[start:end], now)
-            start = end
-        return StoredFeatures(applicant_id, views)
-
-    def _view(self, view: ViewPlan, row: Row, now: datetime) -> StoredView:
-        stamp = row[0]
-        if stamp is None:
-            return StoredView("MISSING", None, None, {})
-        name = view.timestamp_field
-        values: dict[str, Scalar | None] = {}
-        try:
-            event = decode_timestamp(stamp)
-            for slot, raw in zip(view.slots, row[1:], strict=True):
-                name = slot.name
-                values[name] = None if raw is None else decode_value(raw, slot.kind)
-        except ValueError as error:
-            raise UnavailableError(
-                f"online store: Redis at {self._redis.address} holds no Feast value in {view.name}:{name} ({error}); "
-                "materialize again"
-            ) from None
-        age = (now - event).total_seconds()
-        stale = 0 < view.ttl_seconds < age
-        return StoredView("STALE" if stale else "PRESENT", event, int(age // 1), values)

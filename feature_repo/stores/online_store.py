@@ -15,11 +15,13 @@ import pyarrow as pa
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from google.protobuf.timestamp_pb2 import Timestamp
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from feature_repo.errors import InputError
 from feature_repo.stores.bulk import stored_name, view_fields
 from feature_repo.stores.newest_wins import NewestWins
-from feature_repo.stores.resp import Rows, pack
+from feature_repo.stores.resp import Columns, Rows
 
 _TIMEOUTS = {"socket_timeout": 30, "socket_connect_timeout": 5}
 
@@ -60,9 +62,7 @@ class CandorOnlineStore(RedisOnlineStore):  # type: ignore[misc, unused-ignore]
         """Write as `online_write_batch` does, off the event loop."""
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
-    def write_rows(
-        self, config: Any, batches: Iterable[Rows], progress: Callable[[int], Any] | None = None
-    ) -> int:
+    def write_rows(self, config: Any, batches: Iterable[Rows], progress: Callable[[int], Any] | None = None) -> int:
         """Write encoded rows of one view, a key occurring once; return how many were not out of date.
 
         Raises
@@ -81,7 +81,10 @@ class CandorOnlineStore(RedisOnlineStore):  # type: ignore[misc, unused-ignore]
         return NewestWins(self._get_client(options), ",".join(hosts)).write(batches, progress)
 
     def _get_client(self, online_store_config: Any) -> Any:
-        return super()._get_client(_with_timeouts(online_store_config))
+        if self._client is None:
+            client = super()._get_client(_with_timeouts(online_store_config))
+            client.set_retry(Retry(ExponentialBackoff(cap=1, base=0.1), 3))  # its own tries for ten seconds
+        return self._client
 
     async def _get_client_async(self, online_store_config: Any) -> Any:
         return await super()._get_client_async(_with_timeouts(online_store_config))
@@ -111,8 +114,8 @@ def _pack_entries(config: Any, view: Any, data: Sequence[Entry]) -> Iterator[Row
             for feature, field in view_fields(name, names).items()
         }
         stamps = pa.array([_stamp(instant) for instant, _ in rows.values()], pa.binary())
-        ttl = config.online_store.key_ttl_seconds
-        yield pack(pa.array(rows, pa.binary()), stamps, columns, stamp_field=f"_ts:{name}".encode(), key_ttl=ttl)
+        ttl = config.online_store.key_ttl_seconds or 0
+        yield Rows(Columns(pa.array(rows, pa.binary()), stamps, f"_ts:{name}".encode(), columns, ttl))
 
 
 def _stamp(instant: datetime) -> bytes:

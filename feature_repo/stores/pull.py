@@ -40,19 +40,22 @@ def pull_latest(
         Inclusive; UTC if without a zone.
     """
     times = [name for name in (event, created) if name]
-    present = [f"{quoted(name)} is not null" for name in (*keys, *times)]
-    known = [f"{_instant(source, name)} <= {_literal(end)}" for name in times]
-    newest = ", ".join(f"{name} desc" for name in [*(quoted(name) for name in times), "rid"])
-    columns = {quoted(name): quoted(name) for name in dict.fromkeys((*keys, *times))}
+    key_aliases = {f"k{i}": quoted(source.column(name)) for i, name in enumerate(keys)}
+    time_aliases = {f"t{i}": _instant(source, name) for i, name in enumerate(times)}
+    seen = [f"{alias} is not null" for alias in key_aliases] + [f"{alias} <= {_literal(end)}" for alias in time_aliases]
+    newest = ", ".join(f"{alias} desc" for alias in [*time_aliases, "rid"])
     latest = f"""
         select rid from (
-            select *, row_number() over (partition by {", ".join(map(quoted, keys)) or "1"} order by {newest}) as place
-            from ({source.scan(columns)} where {" and ".join([*present, *known])})
+            select *, row_number() over (partition by {", ".join(key_aliases) or "1"} order by {newest}) as place
+            from ({source.scan(key_aliases | time_aliases)}) where {" and ".join(seen)}
         )
-        where place = 1 and greatest({", ".join(_instant(source, name) for name in times)}) >= {_literal(start)}"""
-    rows = source.scan(_selected(source, keys, features, times))
-    result = connection.sql(f"select s.* exclude (rid) from ({rows}) s join ({latest}) l on s.rid = l.rid")
-    return one_chunk(result.to_arrow_table())
+        where place = 1 and greatest({", ".join(time_aliases)}) >= {_literal(start)}"""
+    columns = _columns(source, keys, features, times)
+    rows = connection.sql(f"""
+        select {", ".join(f"rows.{alias}" for alias in columns)}
+        from ({source.scan(_expressions(source, columns, times))}) rows join ({latest}) latest on rows.rid = latest.rid
+    """)
+    return one_chunk(rows.to_arrow_table().rename_columns(list(columns.values())))
 
 
 def pull_all(
@@ -65,23 +68,32 @@ def pull_all(
     start: datetime | None,
     end: datetime | None,
 ) -> Any:
-    """Return all rows with an event timestamp in [start, end], whenever they became known.
+    """Return all rows with an event timestamp in [start, end] that were known by `end`.
 
-    Parameters are those of `pull_latest`; None leaves that side open.
+    Parameters are those of `pull_latest`; None leaves that side open, and without a created
+    timestamp every row is known.
     """
     times = [name for name in (event, created) if name]
     conditions = [f"{_instant(source, event)} >= {_literal(start)}"] if start else []
-    conditions += [f"{_instant(source, event)} <= {_literal(end)}"] if end else []
-    rows = source.scan(_selected(source, keys, features, times))
-    where = " and ".join(conditions) or "true"
-    return one_chunk(connection.sql(f"select * exclude (rid) from ({rows} where {where})").to_arrow_table())
+    conditions += [f"{_instant(source, name)} <= {_literal(end)}" for name in times] if end else []
+    columns = _columns(source, keys, features, times)
+    scan = f"{source.scan(_expressions(source, columns, times))} where {' and '.join(conditions) or 'true'}"
+    rows = connection.sql(f"select {', '.join(columns)} from ({scan})")
+    return one_chunk(rows.to_arrow_table().rename_columns(list(columns.values())))
 
 
-def _selected(
+def _columns(
     source: ParquetSource, keys: Sequence[str], features: Sequence[str], times: Sequence[str]
 ) -> dict[str, str]:
-    names = dict.fromkeys((*keys, *(features or source.types), *times))
-    return {quoted(name): _instant(source, name) if name in times else quoted(source.column(name)) for name in names}
+    """Return the wanted columns by alias, each once."""
+    return {f"c{i}": name for i, name in enumerate(dict.fromkeys((*keys, *(features or source.types), *times)))}
+
+
+def _expressions(source: ParquetSource, columns: dict[str, str], times: Sequence[str]) -> dict[str, str]:
+    return {
+        alias: _instant(source, name) if name in times else quoted(source.column(name))
+        for alias, name in columns.items()
+    }
 
 
 def _instant(source: ParquetSource, name: str) -> str:

@@ -3,12 +3,14 @@
 References
 ----------
 https://redis.io/docs/latest/develop/reference/protocol-spec/
+https://github.com/msgpack/msgpack/blob/master/spec.md
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,27 +18,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_SHORT = [b"$%d\r\n" % length for length in range(1024)]
+_KNOWN_SIZES = 1024
 
 
 def bulk(raw: bytes) -> bytes:
-    """Return one argument of a command.
+    r"""Return one argument of a command.
 
     Examples
     --------
     >>> bulk(b"HSET")
-    b'$4\\r\\nHSET\\r\\n'
+    b'$4\r\nHSET\r\n'
     """
     return b"$%d\r\n%s\r\n" % (len(raw), raw)
 
 
 def command(*arguments: bytes) -> bytes:
-    """Return one whole command.
+    r"""Return one whole command.
 
     Examples
     --------
     >>> command(b"PING")
-    b'*1\\r\\n$4\\r\\nPING\\r\\n'
+    b'*1\r\n$4\r\nPING\r\n'
     """
     return b"*%d\r\n" % len(arguments) + b"".join(map(bulk, arguments))
 
@@ -57,96 +59,88 @@ class Packed:
         """Return the bytes of rows `start` to `stop`, one after the other."""
         return self._data[self._offsets[start] : self._offsets[stop]]
 
-    def chosen(self, start: int, keep: list[bool]) -> memoryview:
-        """Return the bytes of those rows from `start` on that are to be kept."""
-        chosen = Packed(self.column.slice(start, len(keep)).filter(pa.array(keep, pa.bool_())))
-        return chosen.run(0, len(chosen))
-
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one view, ready to be sent. A key occurs once.
+class Columns:
+    """Encoded rows of one view, as columns.
 
     Parameters
     ----------
+    keys, stamps : pyarrow.BinaryArray
+        Redis key and event time, without nulls.
     stamp_field : bytes
-        Hash field of the view's event time.
-    width : int
-        Arguments in `pairs`.
-    key_ttl : int or None
-        Seconds after which a written key expires.
-    keys, stamps, pairs : Packed
-        Arguments of each row: its key, its event time, its fields and values (the event time first).
-    writes : Packed
-        Whole commands of each row, which write it without looking.
+        Hash field of the event time.
+    values : mapping of bytes to pyarrow.BinaryArray
+        Hash field to its values, in the order in which they are written.
+    key_ttl : int
+        Seconds after which a written key expires; 0 for never.
     """
 
+    keys: Any
+    stamps: Any
     stamp_field: bytes
-    width: int
-    key_ttl: int | None
-    keys: Packed
-    stamps: Packed
-    pairs: Packed
-    writes: Packed
+    values: Mapping[bytes, Any]
+    key_ttl: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-def pack(
-    keys: Any, stamps: Any, values: Mapping[bytes, Any], *, stamp_field: bytes, key_ttl: int | None = None
-) -> Rows:
-    """Arrange encoded columns as rows of commands.
+class Rows:
+    """Rows of one view as arguments of the script that writes them. A key occurs once.
 
     Parameters
     ----------
-    keys, stamps : pyarrow.BinaryArray
-        Redis key and event time of each row, without nulls.
-    values : mapping of bytes to pyarrow.BinaryArray
-        Hash field to its values, in the order in which they are written.
-    key_ttl : int or None
-        Seconds after which a written key expires; None or 0 for never.
+    columns : Columns
+        What they are made of.
     """
-    key_arguments, stamp_arguments = _arguments(keys), _arguments(stamps)
-    parts: list[Any] = [bulk(stamp_field), stamp_arguments]
-    for field, column in values.items():
-        parts += _sized(bulk(field), column)
-    width = 2 + 2 * len(values)
-    pairs = _joined(*parts)
-    write = [b"*%d\r\n" % (2 + width) + bulk(b"HSET"), key_arguments, pairs]
-    if key_ttl:
-        write += [b"*3\r\n" + bulk(b"EXPIRE"), key_arguments, bulk(b"%d" % key_ttl)]
-    return Rows(
-        stamp_field,
-        width,
-        key_ttl or None,
-        Packed(key_arguments),
-        Packed(stamp_arguments),
-        Packed(pairs),
-        Packed(_joined(*write)),
-    )
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @cached_property
+    def keys(self) -> Packed:
+        """The key of each row as one argument."""
+        return Packed(joined(*arguments(self.columns.keys)))
+
+    @cached_property
+    def pairs(self) -> Packed:
+        """The event time of each row as one argument, its fields and values as MessagePack strings as another."""
+        parts: list[Any] = []
+        for field, values in self.columns.values.items():
+            parts += [_message_size(len(field)) + field, *sized(values, _message_size), values]
+        pairs = joined(*parts) if parts else pa.array([b""] * len(self), pa.binary())
+        return Packed(joined(*arguments(self.columns.stamps), *arguments(pairs)))
+
+    def take(self, rows: list[int]) -> Rows:
+        """Return some rows."""
+        chosen, columns = pa.array(rows, pa.int64()), self.columns
+        values = {field: column.take(chosen) for field, column in columns.values.items()}
+        return Rows(replace(columns, keys=columns.keys.take(chosen), stamps=columns.stamps.take(chosen), values=values))
 
 
-def _arguments(column: Any) -> Any:
-    return _joined(*_sized(b"", column))
+def arguments(column: Any) -> list[Any]:
+    """Return the parts of a column as one argument of a command for each row."""
+    return [*sized(column, _argument_size), column, b"\r\n"]
 
 
-def _sized(before: bytes, column: Any) -> list[Any]:
-    """Return the parts of an argument for each row, behind the same bytes."""
+def sized(column: Any, size: Any) -> list[Any]:
+    """Return, for each row, what `size` says of its length: one constant if all are of one length."""
     lengths = pc.binary_length(column)
     extremes = pc.min_max(lengths)
-    low, high = extremes["min"].as_py(), extremes["max"].as_py()
+    low, high = extremes["min"].as_py() or 0, extremes["max"].as_py() or 0
     if low == high:
-        return [before + b"$%d\r\n" % (low or 0), column, b"\r\n"]
-    if high < len(_SHORT):
-        sizes = pa.array(_SHORT[: high + 1], pa.binary()).take(lengths)
-    else:
-        sizes = _joined(b"$", lengths.cast(pa.string()).cast(pa.binary()), b"\r\n")
-    return [before, sizes, column, b"\r\n"]
+        return [size(low)]
+    if high < _KNOWN_SIZES:
+        return [pa.array([size(length) for length in range(high + 1)], pa.binary()).take(lengths)]
+    return [pa.array([size(length) for length in lengths.to_pylist()], pa.binary())]
 
 
-def _joined(*parts: Any) -> Any:
-    """Join columns and constants, neighbouring constants first."""
+def joined(*parts: Any) -> Any:
+    """Join columns and constants row by row, at least one being a column."""
     merged: list[Any] = []
     for part in parts:
         if isinstance(part, bytes) and merged and isinstance(merged[-1], bytes):
@@ -154,3 +148,17 @@ def _joined(*parts: Any) -> Any:
         else:
             merged.append(part)
     return pc.binary_join_element_wise(*merged, b"")
+
+
+def _argument_size(length: int) -> bytes:
+    return b"$%d\r\n" % length
+
+
+def _message_size(length: int) -> bytes:
+    if length < 32:
+        return bytes([0xA0 | length])
+    if length < 1 << 8:
+        return b"\xd9" + length.to_bytes(1, "big")
+    if length < 1 << 16:
+        return b"\xda" + length.to_bytes(2, "big")
+    return b"\xdb" + length.to_bytes(4, "big")

@@ -56,7 +56,8 @@ def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> 
             inputs[spec.name] = Input(value, view.name, held.event_timestamp)
     for spec in contract.request:
         inputs[spec.name] = Input(None, REQUEST)
-    inputs |= {name: Input(value, REQUEST) for name, value in request.given.items()}
+    # An inline null brings nothing: it must not take away what the store knows.
+    inputs |= {name: Input(value, REQUEST) for name, value in request.given.items() if value is not None}
     derived = derive({name: item.value for name, item in inputs.items()})
     inputs |= {spec.name: Input(derived[spec.name], spec.view) for spec in contract.on_demand}
     return inputs

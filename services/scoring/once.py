@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from feature_repo.errors import InputError
 from feature_repo.home import Home
 from services.scoring.champion import Load, load_champion
 from services.scoring.service import ScoringService
@@ -29,11 +30,15 @@ def decide_once(home: Home, request: dict[str, Any], load: Load = load_champion)
     UnavailableError
         If model, store or log is not there.
     """
+    try:
+        body = msgspec.json.encode(request)
+    except UnicodeEncodeError:
+        raise InputError("applicant_id: is not UTF-8") from None
 
     async def run() -> bytes:
         service = ScoringService(home, load)
         try:
-            return msgspec.json.encode(await service.decide(msgspec.json.encode(request)))
+            return msgspec.json.encode(await service.decide(body))
         finally:
             await service.close()
 

@@ -65,14 +65,24 @@ def _words(
     item = inputs[spec.name]
     if item.value is None and spec.name in model.needs:
         for need in model.needs[spec.name]:
-            if inputs[need].value is None and model.specs[need].view in model.views:
-                return _absent(model.specs[need], model)
+            lacking = model.specs[need]
+            if inputs[need].value is None and lacking.view in model.views:
+                return _unknown(lacking) if _known(inputs[need], lacking, views) else _absent(lacking, model)
     elif item.value is None and spec.view in model.views:
-        known = item.source == REQUEST or views[spec.view].status == "PRESENT"
-        if known and spec.null_means:
-            return None  # "never delinquent" is no delinquency
+        if _known(item, spec, views):
+            # "Never delinquent" is no delinquency.
+            return None if spec.null_means else _unknown(spec)
         return _absent(spec, model)
     return spec.name, spec.reason
+
+
+def _known(item: Input, spec: FeatureSpec, views: Mapping[str, StoredView]) -> bool:
+    """Return whether someone did look, and found no value: the view is there, or the request says so."""
+    return item.source == REQUEST or views[spec.view].status == "PRESENT"
+
+
+def _unknown(spec: FeatureSpec) -> tuple[str, str]:
+    return f"{spec.name}_unknown", f"Information not available: {spec.description[0].lower()}{spec.description[1:]}"
 
 
 def _absent(spec: FeatureSpec, model: ScoringModel) -> tuple[str, str]:

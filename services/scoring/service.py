@@ -122,7 +122,7 @@ class ScoringService:
             checks["model"] = "ok"
         except UnavailableError as error:
             checks["model"] = str(error)
-        for name, check in (("store", self._ping_store), ("log", self._ping_log)):
+        for name, check in (("clock", self._check_clock), ("store", self._ping_store), ("log", self._ping_log)):
             try:
                 await check()
                 checks[name] = "ok"
@@ -146,6 +146,9 @@ class ScoringService:
         self._log.close()
         if self._connected:
             await self._connected.close()
+
+    async def _check_clock(self) -> None:
+        self._clock.now()
 
     async def _ping_store(self) -> None:
         await self._store().ping()
@@ -187,13 +190,16 @@ class HomeClock:
         Raises
         ------
         UnavailableError
-            If the home's state is damaged.
+            If the home's state is damaged, or its online store is being filled.
         """
         if time.monotonic() >= self._reads_at:
             try:
-                self._fixed = self._home.as_of_override or self._home.state().as_of
+                state = self._home.state()
             except (CandorError, OSError) as error:
                 raise UnavailableError(str(error)) from None
+            if state.refilling:
+                raise UnavailableError("the online store is being filled: wait, or run `candor materialize` again")
+            self._fixed = self._home.as_of_override or state.as_of
             self._reads_at = time.monotonic() + _CLOCK_EVERY
         return self._fixed or datetime.now(UTC)
 

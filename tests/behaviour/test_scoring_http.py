@@ -197,7 +197,7 @@ def test_health_tells_what_is_there(client):
     for path in ("/health", "/health/ready"):
         assert client.get(path).json() == {
             "status": "ok",
-            "checks": {"model": "ok", "store": "ok", "log": "ok"},
+            "checks": {"model": "ok", "clock": "ok", "store": "ok", "log": "ok"},
             "model": {
                 "name": "candor-pd",
                 "version": "3",

@@ -1,8 +1,12 @@
 """A Redis of its own and two Feast stores on it, stock and ours, for contract tests and benchmarks."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import redis
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.types import Float64
 
 from services.embedded import executable
 
@@ -58,7 +63,9 @@ def a_config(root: Path, port: int, ours: bool, **online: Any) -> RepoConfig:
     )
 
 
-def a_store(config: RepoConfig, path: Path, fields: dict[str, Any], *, keys: dict[str, ValueType] | None = None) -> FeatureStore:
+def a_store(
+    config: RepoConfig, path: Path, fields: dict[str, Any], *, keys: dict[str, ValueType] | None = None
+) -> FeatureStore:
     """An applied store with one view, ``rows``, over one Parquet file or glob."""
     source = FileSource(
         name="rows_source",
@@ -102,3 +109,72 @@ def dumps(port: int) -> dict[bytes, bytes]:
 def empty(port: int) -> None:
     with redis.Redis(port=port) as client:
         client.flushall()
+
+
+def calls(port: int) -> int:
+    """How many writes the server has done, by whatever way."""
+    with redis.Redis(port=port) as client:
+        done = client.info("commandstats")
+    return sum(done[name]["calls"] for name in ("cmdstat_restore", "cmdstat_hset") if name in done)
+
+
+class Materializer:
+    """A process that has imported everything and materializes in children that can be killed."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self._port = port
+        command = [sys.executable, "-W", "ignore", "-m", "tests.contract.online_harness", str(root), str(port)]
+        folder = Path(__file__).parents[2]
+        self._process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def kill_after(self, writes: int) -> bool:
+        """Begin a materialize and kill it (SIGKILL) after so many writes; whether it was still at work."""
+        with redis.Redis(port=self._port) as client:
+            client.config_resetstat()
+        assert self._process.stdin
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        child = self._answer()
+        ended = threading.Event()
+        status: list[int] = []
+        waiting = threading.Thread(target=lambda: (status.append(self._answer()), ended.set()))
+        waiting.start()
+        while not ended.is_set() and calls(self._port) < writes:
+            time.sleep(0.001)
+        if not ended.is_set():
+            os.kill(child, signal.SIGKILL)
+        waiting.join()
+        return status[0] != 0
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _answer(self) -> int:
+        assert self._process.stdout
+        return int(self._process.stdout.readline())
+
+
+def serve_materialize(root: Path, port: int) -> None:
+    """The process of a `Materializer`: for each line a child of its own, whose number and end it tells."""
+    for _ in sys.stdin:
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            doubles(root, port).materialize(START, END)
+            os._exit(0)
+        print(child, flush=True)
+        print(os.waitpid(child, 0)[1], flush=True)
+
+
+def doubles(root: Path, port: int, ours: bool = True) -> FeatureStore:
+    """A store over ``rows.parquet``, whose columns other than key and times are doubles."""
+    path = root / "rows.parquet"
+    names = [name for name in pq.read_schema(path).names if name not in KEY_COLUMNS | {"applicant_id"}]
+    return a_store(a_config(root, port, ours), path, dict.fromkeys(names, Float64))
+
+
+if __name__ == "__main__":
+    serve_materialize(Path(sys.argv[1]), int(sys.argv[2]))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+import redis
 from feast import ValueType
 from feast.types import Bool, Bytes, Float32, Float64, Int32, Int64, Map, String, UnixTimestamp
 
@@ -24,7 +25,9 @@ FIELDS = {
 }
 LONG = "x" * 5000
 VALUES = {
-    "double": pa.array([0.1, -1e-300, 0.0, -0.0, 1.7976931348623157e308, float("inf"), float("nan"), None], pa.float64()),
+    "double": pa.array(
+        [0.1, -1e-300, 0.0, -0.0, 1.7976931348623157e308, float("inf"), float("nan"), None], pa.float64()
+    ),
     "float": pa.array([1.1, -3e38, 0.0, 1e-45, float("-inf"), float("nan"), 2.5, None], pa.float32()),
     # Stock Feast passes a column with a null through float64, so that only these come out whole.
     "int64": pa.array([0, -1, 127, 128, 2**53, -(2**53), -(2**31), None], pa.int64()),
@@ -39,7 +42,12 @@ VALUES = {
         INSTANT,
     ),
 }
-EVENTS = [EVENT, EVENT.replace(microsecond=0), EVENT + timedelta(microseconds=1), *[EVENT - timedelta(days=n) for n in range(5)]]
+EVENTS = [
+    EVENT,
+    EVENT.replace(microsecond=0),
+    EVENT + timedelta(microseconds=1),
+    *[EVENT - timedelta(days=n) for n in range(5)],
+]
 
 
 def a_table(keys, values=VALUES):
@@ -83,7 +91,9 @@ def test_every_scalar_type_is_written_as_stock_writes_it_and_read_back_alike(tmp
 @pytest.mark.parametrize("kind", ["all null", "no null"])
 def test_a_column_with_only_nulls_or_none_is_written_as_stock_writes_it(tmp_path, port, kind):
     values = {
-        name: pa.nulls(len(EVENTS), column.type) if kind == "all null" else column.drop_null().take([0, 1, 2, 3, 4, 5, 6, 0])
+        name: pa.nulls(len(EVENTS), column.type)
+        if kind == "all null"
+        else column.drop_null().take([0, 1, 2, 3, 4, 5, 6, 0])
         for name, column in VALUES.items()
     }
     _, by_stock, by_ours = both(tmp_path, port, a_table({"applicant_id": pa.array([str(n) for n in range(8)])}, values))
@@ -105,8 +115,6 @@ def test_keys_of_several_entities_and_types_are_stocks(tmp_path, port):
 
 
 def test_the_key_ttl_is_set_as_stock_sets_it(tmp_path, port):
-    import redis
-
     table = a_table({"applicant_id": pa.array([str(n) for n in range(8)])}, {"double": VALUES["double"]})
     both(tmp_path, port, table, {"double": Float64}, key_ttl_seconds=1000)
     with redis.Redis(port=port) as client:

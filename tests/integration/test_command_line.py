@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 import redis
 
@@ -90,6 +91,42 @@ def test_no_model_yet(candor, tmp_path, finished):
         "score", "A", "--purchase-amount", "1", home=tmp_path / "new", ok=False, CANDOR_REDIS=finished.home.redis
     )
     one_line(done, 1, "candor train")
+
+
+def test_an_id_that_is_not_text(candor):
+    one_line(candor("score", b"A\xff", "--purchase-amount", "5", ok=False), 2, "applicant_id")
+
+
+def test_own_tables_go_the_whole_way(candor, finished, tmp_path):
+    home = tmp_path / "own"
+    candor("ingest", "tables", "--from", str(finished.home.sources), home=home)
+    clock = {"CANDOR_AS_OF": "2026-01-01"}
+    try:
+        assert candor("validate", home=home, **clock).returncode == 0
+        candor("materialize", home=home, **clock)
+        trained = json.loads(candor("train", "--oot-start", "2025-03-01", "--json", home=home, **clock).stdout)
+        assert trained["model_digest"] == finished.outcome.candidate.model_digest
+        candor("promote", home=home, **clock)
+        applicant = finished.decision["applicant_id"]
+        answer = json.loads(candor("score", applicant, "--purchase-amount", "900", "--json", home=home, **clock).stdout)
+        assert {view["status"] for view in answer["freshness"].values()} == {"PRESENT"}
+    finally:
+        candor("stop", home=home)
+
+
+def test_what_is_not_true_yet_is_not_known(candor, finished):
+    applicant = finished.decision["applicant_id"]
+    done = candor("score", applicant, "--purchase-amount", "900", ok=False, CANDOR_AS_OF="2023-01-01")
+    one_line(done, 2, applicant)
+
+
+def test_no_decision_while_the_store_is_being_filled(candor, finished):
+    state = finished.home.state()
+    finished.home.save_state(msgspec.structs.replace(state, refilling=True))
+    try:
+        one_line(candor("score", "A", "--purchase-amount", "9", ok=False), 1, "candor materialize")
+    finally:
+        finished.home.save_state(state)
 
 
 def test_redis_down(candor, finished):

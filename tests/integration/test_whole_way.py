@@ -1,13 +1,17 @@
 import json
+import os
+from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from feature_repo.errors import GateError, UnavailableError
 from monitoring.decision_log import DecisionLog
 from monitoring.profiles import read_profile, summaries
 from services import pipeline
 from training.bundle import bundle_path, load_bundle, read_champion
+from training.promotion import PromotionGate, promote
 from training.tracking import MODEL_NAME
 
 
@@ -52,8 +56,6 @@ def test_mlflow_holds_params_metrics_dataset_artifacts_and_the_champion(finished
 def test_the_registered_model_is_native_and_predicts_as_the_bundle_does(finished):
     mlflow.set_tracking_uri(finished.home.mlflow_uri)
     folder = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}@champion")
-    from pathlib import Path
-
     assert not [path for path in Path(folder).rglob("*") if path.suffix in {".pkl", ".pickle", ".cloudpickle"}]
     booster = mlflow.xgboost.load_model(folder)
     bundle = load_bundle(bundle_path(finished.home, finished.bundle_digest))
@@ -75,6 +77,32 @@ def test_the_same_seed_gives_the_same_dataset_model_and_bundle(finished, tmp_pat
     folder = Tracking(finished.home).download_bundle(again.run.run_id, tmp_path)
     assert load_bundle(folder).digest == finished.bundle_digest
     assert again.run.version != finished.outcome.run.version
+
+
+def test_tracking_leaves_the_environment_alone(finished):
+    """MLflow exports its URI; another home of the same process would then log to this one."""
+    from training.tracking import Tracking
+
+    before = dict(os.environ)
+    Tracking(finished.home).resolve(None)
+    assert dict(os.environ) == before
+    assert "MLFLOW_TRACKING_URI" not in before
+
+
+def test_a_damaged_bundle_is_repaired_by_promoting_again(finished):
+    place = bundle_path(finished.home, finished.bundle_digest)
+    (place / "plan.json").write_bytes(b"{}")
+    with pytest.raises(UnavailableError, match=r"plan\.json does not match its checksum"):
+        load_bundle(place)
+    promote(finished.home, finished.outcome.run.version)
+    assert load_bundle(place).digest == finished.bundle_digest
+
+
+def test_a_model_below_the_line_is_refused_and_the_champion_stays(finished):
+    before = finished.home.champion_path.read_bytes()
+    with pytest.raises(GateError, match=r"oot_auc 0\.\d+ is below 0\.999"):
+        promote(finished.home, finished.outcome.run.version, PromotionGate(min_oot_auc=0.999))
+    assert finished.home.champion_path.read_bytes() == before
 
 
 def test_the_training_profile_counts_every_row(finished):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_feature_names_are_unique_and_every_model_feature_says_why(contract):
     assert len(set(names)) == len(names)
     assert all(spec.reason and spec.unit and spec.description for spec in contract.model_features)
     assert all(view.missing_reason and view.ttl_seconds > 0 for view in contract.views)
+
+
+def test_a_reason_names_a_direction_only_where_the_model_is_held_to_it(contract):
+    """A feature that may raise the risk at either end must not be told as if it were one of them."""
+    directed = re.compile(
+        r"\b(low|high|short|long|many|few|little|limited|recent(ly)?|late|large|less|not|was|were)\b", re.I
+    )
+    either = [spec for spec in contract.model_features if spec.risk == "either"]
+    assert len(either) > 5
+    assert [spec.name for spec in either if directed.search(spec.reason)] == []
 
 
 def test_no_decision_service_reads_a_protected_attribute(store):

@@ -13,7 +13,7 @@ from feast.types import Int64, String
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-EXAMPLES, CASES = 40, 25  # 1,000 cases; those of one example share files and one entity frame
+EXAMPLES, CASES = 20, 50  # 1,000 cases; those of one example share files and one entity frame
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TICK = timedelta(seconds=1)
 TICKS = 9  # few instants, so that ties and TTL edges are the rule
@@ -161,7 +161,7 @@ entity_key_serialization_version: 3
 
 @settings(
     max_examples=EXAMPLES,
-    phases=[Phase.generate],  # 25 cases at once take minutes to shrink
+    phases=[Phase.generate],  # 50 cases at once take minutes to shrink
     deadline=None,
     derandomize=True,
     database=None,

@@ -15,12 +15,14 @@ def by_hand(one):
     amount, term, income, debt, inflow = (one[name] for name in NAMES)
     positive = lambda v: v is not None and v > 0  # noqa: E731
     instalment = amount * 0.0125 / (1 - 1.0125**-term) if positive(amount) and positive(term) else None
-    to_income = instalment * 12 / income if instalment is not None and positive(income) else None
+    to_income = instalment * 12 / max(income, 1) if instalment is not None and income is not None else None
     return {
         "instalment_to_income": to_income,
-        "purchase_to_income": amount / income if positive(amount) and positive(income) else None,
+        "purchase_to_income": amount / max(income, 1) if positive(amount) and income is not None else None,
         "debt_to_income_after": debt + to_income if debt is not None and to_income is not None else None,
-        "instalment_to_inflow": instalment * 3 / inflow if instalment is not None and positive(inflow) else None,
+        "instalment_to_inflow": instalment * 3 / max(inflow, 1)
+        if instalment is not None and inflow is not None
+        else None,
     }
 
 
@@ -40,6 +42,15 @@ def test_a_batch_is_bit_for_bit_its_single_rows(rows):
     for index, one in enumerate(rows):
         single = affordability({name: [one[name]] for name in NAMES})
         assert {name: values[index] for name, values in batch.items()} == {name: v[0] for name, v in single.items()}
+
+
+def test_declaring_no_income_never_looks_better_than_declaring_a_little():
+    columns = {"purchase_amount": [3500.0] * 4, "term_months": [12] * 4, "debt_to_income_ratio": [0.2] * 4,
+               "inflow_90d": [0.0, 0.5, 100.0, 6000.0], "annual_income": [0.0, 1e-35, 1000.0, 30000.0]}  # fmt: skip
+    found = affordability(columns)
+    for name in ("instalment_to_income", "purchase_to_income", "debt_to_income_after", "instalment_to_inflow"):
+        assert found[name] == sorted(found[name], reverse=True)
+        assert found[name][0] < 1e7
 
 
 def test_the_source_text_that_feast_executes_stands_alone():

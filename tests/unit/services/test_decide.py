@@ -143,7 +143,9 @@ def test_a_minor_is_declined_for_that_reason_only():
 
 def test_an_amount_or_term_beyond_the_policy_is_declined_in_its_words():
     decision = run(purchase_amount=2_000_000, term_months=120)
-    assert [reason.code for reason in decision.adverse_action_reasons] == ["amount_above_limit", "term_above_limit"]
+    assert [reason.code for reason in decision.adverse_action_reasons] == [
+        "amount_above_limit", "instalment_above_half_of_income", "term_above_limit",
+    ]  # fmt: skip
     assert texts(decision)[0] == "Amount of credit requested is above the most that we lend"
     assert run(purchase_amount=49.99).adverse_action_reasons[0].code == "amount_below_limit"
 
@@ -220,7 +222,21 @@ def test_never_delinquent_is_no_missing_value_and_no_delinquency():
 def test_a_derived_feature_without_its_input_is_told_as_that_inputs_absence():
     scorer = LinearScorer(base=DENIED, weights={}, missing={"instalment_to_inflow": 1.0})
     assert texts(run(held(account_cashflow=MISSING), scorer)) == ["No recent bank account information was available"]
-    assert texts(run(held(account_cashflow={"inflow_90d": 0.0}), scorer)) == ["instalment_to_inflow is bad"]
+    (text,) = texts(run(held(account_cashflow={"inflow_90d": None}), scorer))
+    assert text.startswith("Information not available: ")
+
+
+def test_a_gap_in_a_report_that_is_there_is_not_told_as_an_absent_report():
+    scorer = LinearScorer(base=DENIED, weights={}, missing={"debt_to_income_ratio": 1.0})
+    (text,) = texts(run(held(credit_bureau={"debt_to_income_ratio": None}), scorer))
+    assert text.startswith("Information not available: ")
+    (text,) = texts(run(held(credit_bureau=MISSING), scorer))
+    assert "bureau report" in text
+
+
+def test_an_inline_null_takes_nothing_away():
+    stored = held(credit_bureau={"debt_to_income_ratio": 0.9})
+    assert run(stored, debt_to_income_ratio=None).default_probability == run(stored).default_probability
 
 
 def test_inputs_of_derived_features_are_found():

@@ -1,0 +1,120 @@
+"""Read events to push: JSON lines, CSV or Parquet, from a file or standard input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_repo.errors import InputError
+from feature_repo.home import parse_instant
+
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def read_events(path: str, schema: Any) -> Any:
+    """Read events in the columns that they have; which ones they must have, `push` knows.
+
+    Parameters
+    ----------
+    path : str
+        A ``.jsonl``, ``.ndjson``, ``.json`` (one object a line), ``.csv`` or ``.parquet`` file; ``-`` for
+        JSON lines on standard input.
+    schema : pyarrow.Schema
+        Types of known columns; text becomes what it says. Instants are ISO 8601 with a zone.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    InputError
+        If the file is not there or not of its kind; the message names line and column.
+    """
+    if path == "-":
+        return _from_lines(sys.stdin.buffer, schema)
+    suffix = Path(path).suffix.lower()
+    readers: dict[str, Callable[[BinaryIO, Any], Any]] = {
+        ".jsonl": _from_lines,
+        ".ndjson": _from_lines,
+        ".json": _from_lines,
+        ".csv": _from_csv,
+        ".parquet": lambda stream, _: pq.read_table(stream),
+    }
+    if suffix not in readers:
+        raise InputError(f"{path}: events come as {', '.join(readers)}")
+    try:
+        with open(path, "rb") as stream:
+            return readers[suffix](stream, schema)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from None
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path} is no Parquet file ({error})") from None
+
+
+def _from_lines(stream: BinaryIO, schema: Any) -> Any:
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"line {number}: an event is a JSON object")
+        rows.append((number, row))
+    return _table(rows, schema, lambda value, kind: value)
+
+
+def _from_csv(stream: BinaryIO, schema: Any) -> Any:
+    try:
+        reader = csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"), newline=""), restkey="")
+        rows = [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError:
+        raise InputError("a CSV file is UTF-8 text") from None
+    for number, row in rows:
+        if "" in row or None in row.values():
+            raise InputError(f"line {number}: not as many cells as the header has")
+    return _table(rows, schema, _from_text)
+
+
+def _from_text(text: str, kind: Any) -> Any:
+    """Return what a cell says; an empty one is null."""
+    if not text:
+        return None
+    if pa.types.is_boolean(kind):
+        if text.lower() not in _FLAGS:
+            raise ValueError(f"{text!r} is neither true nor false")
+        return _FLAGS[text.lower()]
+    if pa.types.is_integer(kind):
+        return int(text)
+    return float(text) if pa.types.is_floating(kind) else text
+
+
+def _table(rows: Iterable[tuple[int, dict[str, Any]]], schema: Any, read: Callable[[Any, Any], Any]) -> Any:
+    rows = list(rows)
+    columns = {}
+    for name in dict.fromkeys(name for _, row in rows for name in row):
+        if name not in schema.names:
+            raise InputError(f"column {name}: unknown (known: {', '.join(schema.names)})")
+        kind = schema.field(name).type
+        values = []
+        for number, row in rows:
+            try:
+                value = read(row.get(name), kind) if row.get(name) is not None else None
+                if value is not None and pa.types.is_timestamp(kind):
+                    value = parse_instant(value, "event")
+                values.append(pa.scalar(value, kind).as_py())
+            except (ValueError, TypeError, pa.ArrowException, InputError):
+                raise InputError(f"line {number}, column {name}: {row[name]!r} is no {kind}") from None
+        columns[name] = pa.array(values, kind)
+    return pa.table(columns)
