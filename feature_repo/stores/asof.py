@@ -25,8 +25,6 @@ from feature_repo.errors import InputError
 from feature_repo.stores.offline_source import ParquetSource, literal, quoted
 
 _FOREVER = 1 << 61
-_BLOCK = 8
-_REST = range(1, _BLOCK)
 _FEW = 4  # a frame with fewer rows than a source has keys, by this much, leaves most of the index unread
 
 
@@ -62,12 +60,7 @@ class ViewJoin:
 
 @dataclass(frozen=True)
 class Index:
-    """SQL relations: ``keys`` (k0.., id) and ``rows`` (id, known, event, rid, known1, rid1, ...).
-
-    A row of the index stands for up to 8 rows of one key's history: the first with its event
-    time, then instant and place of those that follow, null after the last. The join so has an
-    eighth to sort, and the right one of the 8 is a comparison away.
-    """
+    """SQL relations: ``keys`` (k0.., id) and ``rows`` (id, known, event, rid)."""
 
     keys: str
     rows: str
@@ -100,22 +93,17 @@ def index_rows(view: ViewJoin, keys: str, where: str = "true") -> str:
     created = f"epoch_us({quoted(view.source.time_column(view.created))})" if view.created else event
     columns = key_columns(view) | {"event": event, "created": created, "kept": where}
     match = " and ".join(f"s.{alias} = k.{alias}" for alias in key_columns(view)) or "true"
-    following = ", ".join(f"lead(known, {i}) over kept as known{i}, lead(rid, {i}) over kept as rid{i}" for i in _REST)
     return f"""
-        select * exclude (place) from (
-            select id, known, event, rid, row_number() over kept as place, {following} from (
-                select *, max(event) over by_known as newest, lead(known) over by_known as next_known
-                from (
-                    select k.id, event, created, greatest(event, created) as known, rid
-                    from ({view.source.scan(columns)}) s join {keys} k on {match}
-                    where kept and event is not null and created is not null
-                )
-                window by_known as (partition by id order by known, event, created, rid rows unbounded preceding)
+        select id, known, event, rid from (
+            select *, max(event) over by_known as newest, lead(known) over by_known as next_known
+            from (
+                select k.id, event, created, greatest(event, created) as known, rid
+                from ({view.source.scan(columns)}) s join {keys} k on {match}
+                where kept and event is not null and created is not null
             )
-            where event = newest and next_known is distinct from known
-            window kept as (partition by id order by known)
+            window by_known as (partition by id order by known, event, created, rid rows unbounded preceding)
         )
-        where place % {_BLOCK} = 1"""
+        where event = newest and next_known is distinct from known"""
 
 
 def key_columns(view: ViewJoin) -> dict[str, str]:
@@ -191,6 +179,8 @@ def join_view(
     """
     match = " and ".join(f"entity.{column} = keys.k{i}" for i, column in enumerate(entity_keys)) or "true"
     # DuckDB's ASOF JOIN takes a null instant for a very late one, so that none may come in.
+    # The age is tested on what was found: an ASOF JOIN that skipped old rows would find older ones.
+    fresh = f"found.event >= asked.t - {view.ttl_us}" if view.ttl_us else "true"
     try:
         connection.execute(f"""
             create or replace temp table asked as
@@ -199,22 +189,18 @@ def join_view(
         raise InputError(f"source {view.source.name}: join keys cannot be compared: {error}") from None
     (keys,) = connection.execute(f"select count(*) from {index.keys}").fetchone() or (0,)
     few = "where id in (select id from asked)" if count * _FEW < keys else ""
-    place = " ".join(f"when asked.t >= found.known{i} then found.rid{i}" for i in reversed(_REST))
     connection.execute(f"""
         create or replace temp table found as
-        select asked.row, asked.t - {view.ttl_us} as oldest, case {place} else found.rid end as rid
+        select asked.row, found.rid
         from asked asof join (select * from {index.rows} {few}) found
-        on asked.id = found.id and asked.t >= found.known""")
+        on asked.id = found.id and asked.t >= found.known
+        where {fresh}""")
     connection.execute("drop table asked")
     aliases = {f"f{i}": quoted(view.source.column(feature)) for i, feature in enumerate(view.features)}
     chosen = ", ".join(aliases)
-    # The age is tested on what was found: a join that skipped old rows would find older ones.
-    event = {"event": f"epoch_us({quoted(view.source.time_column(view.event))})"} if view.ttl_us else {}
-    fresh = "where s.event >= found.oldest" if view.ttl_us else ""
     gathered = connection.sql(f"""
         select found.row, {chosen}
-        from ({view.source.scan(aliases | event)} where {where}) s join found on s.rid = found.rid {fresh}
-    """).to_arrow_table()
+        from ({view.source.scan(aliases)} where {where}) s join found on s.rid = found.rid""").to_arrow_table()
     place = np.full(count, -1, dtype=np.int64)
     place[gathered["row"].to_numpy()] = np.arange(len(gathered))
     order = pa.array(place, mask=place < 0)

@@ -1,13 +1,13 @@
 """Write rows to Redis so that, for each key and view, the newest event time wins whoever writes.
 
-A script compares and writes a group of rows, so that Redis does it in one step. Of equal event times
+One script compares and writes a group of rows, so that Redis does it in one step. Of equal event times
 the later write wins: a correction replaces what it corrects. A row is there as a whole or not at all.
 
-A batch of which Redis knows no key yet is written by RESTORE, which costs Redis a third of HSET. It
+A batch of which Redis knows no key yet is written by RESTORE, which costs Redis a fifth of HSET. It
 refuses a key that is there, so that a push at the same moment is never overwritten: a refused
-row is compared like any other.
+row goes through the script like any other.
 
-A call may have any number of keys, so that rows can be grouped by slot for a Redis Cluster.
+The script's keys may be of any number, so that rows can be grouped by slot for a Redis Cluster.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from feature_repo.errors import UnavailableError
 from feature_repo.stores.resp import Packed, Rows, bulk, command
 from feature_repo.stores.restore import payloads
 
-TOGETHER = 16  # rows a script call: Redis serves nobody else meanwhile, and larger calls cost it more a row
-_UNDER_WAY = 8
+TOGETHER = 64  # rows a script call: Redis serves nobody else meanwhile, about a millisecond
+_UNDER_WAY = 4
 
 _COMPARE_AND_WRITE = b"""
 local function instant(raw)

@@ -47,7 +47,7 @@ class CandorOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     threads : int or None
         Threads of one query; None means one per core.
     prepared_directory : str or None
-        Where the index of each source's two times is kept, about 20 bytes a row, so that it is made once
+        Where the index of each source's two times is kept, 24 bytes a row, so that it is made once
         for each state of the source's files. None makes it in every call, of what the call needs.
     """
 

@@ -13,7 +13,7 @@ import duckdb
 from feature_repo.stores.asof import Index, ViewJoin, distinct_keys, index_rows, key_columns
 from feature_repo.stores.offline_source import literal
 
-_FORMAT = "2"
+_FORMAT = "1"
 _STALE_AFTER = 3600.0  # seconds; a join of another process may still read the index of an earlier state
 
 
