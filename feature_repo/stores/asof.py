@@ -4,28 +4,20 @@ A row is true from ``event`` and known from ``known = max(event, created)``. At 
 see is, of all known by t, the one with the latest (event, created, place in the source). Walking a key's
 rows in order of (known, event, created, place), a row that is older than one already met is never
 seen again, and of rows known at one instant only the last is. What is left, the *index*, rises in both
-times, so that one ASOF JOIN on ``known`` finds the row. The index holds row ids, not features: it is
-small to sort, and serves every view of a source.
+times, so that the row to see at t is the last of its key with ``known <= t``: an as-of join. The index holds
+row ids, not features: it is small to sort, and serves every view of a source.
 
 All instants are microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
-import duckdb
-import numpy as np
-import pyarrow as pa
-
-from feature_repo.errors import InputError
 from feature_repo.stores.offline_source import ParquetSource, literal, quoted
 
 _FOREVER = 1 << 61
-_FEW = 4  # a frame with fewer rows than a source has keys, by this much, leaves most of the index unread
 
 
 @dataclass(frozen=True)
@@ -58,14 +50,6 @@ class ViewJoin:
         return micros if micros < _FOREVER else 0
 
 
-@dataclass(frozen=True)
-class Index:
-    """SQL relations: ``keys`` (k0.., id) and ``rows`` (id, known, event, rid)."""
-
-    keys: str
-    rows: str
-
-
 def distinct_keys(relation: str, count: int) -> str:
     """Return SQL that numbers the distinct keys k0.. of a relation; a key with a null is none."""
     names = [f"k{i}" for i in range(count)]
@@ -79,7 +63,7 @@ def distinct_keys(relation: str, count: int) -> str:
 
 
 def index_rows(view: ViewJoin, keys: str, where: str = "true") -> str:
-    """Return SQL for the index of a view's source.
+    """Return SQL for the index of a view's source: id, known, event and rid, in order of id and known.
 
     Parameters
     ----------
@@ -103,7 +87,8 @@ def index_rows(view: ViewJoin, keys: str, where: str = "true") -> str:
             )
             window by_known as (partition by id order by known, event, created, rid rows unbounded preceding)
         )
-        where event = newest and next_known is distinct from known"""
+        where event = newest and next_known is distinct from known
+        order by id, known"""
 
 
 def key_columns(view: ViewJoin) -> dict[str, str]:
@@ -128,81 +113,8 @@ def bounds(view: ViewJoin, first: datetime, last: datetime) -> str:
     return f"{condition} and {event} >= {_instant(view.source, view.event, oldest)}" if view.ttl_us else condition
 
 
-def worth_testing(
-    connection: duckdb.DuckDBPyConnection, view: ViewJoin, index: Index, first: datetime, last: datetime
-) -> bool:
-    """Return whether `bounds` would leave out a good part of the source: else testing costs more than it saves."""
-    micro = timedelta(microseconds=1)
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    oldest = (first - epoch) // micro - (view.ttl_us or _FOREVER)
-    inside, rows = connection.execute(
-        f"select count(*) filter (event between {oldest} and {(last - epoch) // micro}), count(*) from {index.rows}"
-    ).fetchone() or (0, 0)
-    return bool(inside < 0.8 * rows)
-
-
 def _instant(source: ParquetSource, name: str, instant: datetime) -> str:
     kind = source.types[source.time_column(name)]
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"timestamptz {literal(instant.isoformat())}"
     return f"timestamp {literal(instant.replace(tzinfo=None).isoformat())}"
-
-
-def join_view(
-    connection: duckdb.DuckDBPyConnection,
-    view: ViewJoin,
-    index: Index,
-    entity_keys: Sequence[str],
-    where: str,
-    count: int,
-) -> dict[str, Any]:
-    """Join one view to the temporary table ``entity`` (row, t, keys).
-
-    Parameters
-    ----------
-    entity_keys : sequence of str
-        Columns of ``entity``, in the order of the view's keys.
-    where : str
-        Condition from `bounds`.
-    count : int
-        Number of rows of ``entity``.
-
-    Returns
-    -------
-    dict of str to pyarrow.Array
-        By column of the result, `count` values in the order of ``row``, null where nothing was known.
-
-    Raises
-    ------
-    InputError
-        If a join key has another type in the entity frame than in the source.
-    """
-    match = " and ".join(f"entity.{column} = keys.k{i}" for i, column in enumerate(entity_keys)) or "true"
-    # DuckDB's ASOF JOIN takes a null instant for a very late one, so that none may come in.
-    # The age is tested on what was found: an ASOF JOIN that skipped old rows would find older ones.
-    fresh = f"found.event >= asked.t - {view.ttl_us}" if view.ttl_us else "true"
-    try:
-        connection.execute(f"""
-            create or replace temp table asked as
-            select row, t, id from entity join {index.keys} keys on {match} where t is not null""")
-    except duckdb.ConversionException as error:
-        raise InputError(f"source {view.source.name}: join keys cannot be compared: {error}") from None
-    (keys,) = connection.execute(f"select count(*) from {index.keys}").fetchone() or (0,)
-    few = "where id in (select id from asked)" if count * _FEW < keys else ""
-    connection.execute(f"""
-        create or replace temp table found as
-        select asked.row, found.rid
-        from asked asof join (select * from {index.rows} {few}) found
-        on asked.id = found.id and asked.t >= found.known
-        where {fresh}""")
-    connection.execute("drop table asked")
-    aliases = {f"f{i}": quoted(view.source.column(feature)) for i, feature in enumerate(view.features)}
-    chosen = ", ".join(aliases)
-    gathered = connection.sql(f"""
-        select found.row, {chosen}
-        from ({view.source.scan(aliases)} where {where}) s join found on s.rid = found.rid""").to_arrow_table()
-    place = np.full(count, -1, dtype=np.int64)
-    place[gathered["row"].to_numpy()] = np.arange(len(gathered))
-    order = pa.array(place, mask=place < 0)
-    names = zip(aliases, view.features.values(), strict=True)
-    return {name: gathered[alias].combine_chunks().take(order) for alias, name in names}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from feast.stream_feature_view import StreamFeatureView
 
 from feature_repo.errors import InputError
-from feature_repo.stores.asof import ViewJoin, bounds, join_view, worth_testing
+from feature_repo.stores.asof import ViewJoin, bounds
+from feature_repo.stores.lookup import join_view, worth_testing
 from feature_repo.stores.offline_entity import EntityFrame
 from feature_repo.stores.offline_source import open_source
 from feature_repo.stores.prepared import kept_index, passing_index
@@ -105,7 +107,11 @@ def check_keys(entity: EntityFrame, joins: Sequence[ViewJoin]) -> None:
 
 
 def join_all(
-    connection: duckdb.DuckDBPyConnection, entity: EntityFrame, joins: Sequence[ViewJoin], prepared: Path | None
+    connection: duckdb.DuckDBPyConnection,
+    entity: EntityFrame,
+    joins: Sequence[ViewJoin],
+    prepared: Path | None,
+    passing: Path,
 ) -> Any:
     """Return the entity frame with every feature known at each row's instant.
 
@@ -113,6 +119,8 @@ def join_all(
     ----------
     prepared : Path or None
         Where indexes are kept between calls; None to make them for this call only.
+    passing : Path
+        Where an index of this call only is.
 
     Returns
     -------
@@ -120,25 +128,22 @@ def join_all(
         The frame's rows and columns in their order, then the features view by view.
     """
     table = entity.table
-    for name, values in _features(connection, entity, joins, prepared):
-        table = table.append_column(name, values)
-    return table
-
-
-def _features(
-    connection: duckdb.DuckDBPyConnection, entity: EntityFrame, joins: Sequence[ViewJoin], prepared: Path | None
-) -> Iterator[tuple[str, Any]]:
     aliases = entity.register(connection, sorted({column for join in joins for column in join.keys.values()}))
     connection.execute("set preserve_insertion_order = false")
     for join in joins:
-        # A frame without any instant sees nothing; columns of the right type are all that is wanted.
-        where = bounds(join, entity.first, entity.last) if entity.first and entity.last else "false"
         columns = [aliases[column] for column in join.keys.values()]
-        if prepared is None:
-            index = passing_index(connection, join, columns, where)
-        else:
-            index = kept_index(connection, join, prepared)
-            if entity.first and entity.last and not worth_testing(connection, join, index, entity.first, entity.last):
-                where = "true"
-        yield from join_view(connection, join, index, columns, where, len(entity.table)).items()
+        # A frame without any instant sees nothing; columns of the right type are all that is wanted.
+        seen = (entity.first, entity.last) if entity.first and entity.last else None
+        where = bounds(join, *seen) if seen else "false"
+        with ExitStack() as stack:
+            if prepared is None:
+                index = stack.enter_context(passing_index(connection, join, columns, where, passing))
+            else:
+                index = kept_index(connection, join, prepared)
+                if seen and not worth_testing(join, index, *seen):
+                    where = "true"
+            joined = join_view(connection, join, index, columns, where, len(table))
         join.source.check_unchanged()
+        for name, values in joined.items():
+            table = table.append_column(name, values)
+    return table

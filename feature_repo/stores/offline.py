@@ -43,7 +43,7 @@ class CandorOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     memory_limit : str or None
         Memory of one query, for example ``"4GB"``; beyond it DuckDB spills. None means 80 % of the machine's.
     spill_directory : str or None
-        Where it spills; None means the system's temporary folder.
+        Where it spills, and keeps the index of one call; None means the system's temporary folder.
     threads : int or None
         Threads of one query; None means one per core.
     prepared_directory : str or None
@@ -121,8 +121,9 @@ class CandorOfflineStore(OfflineStore):  # type: ignore[misc]
             with _connection(config) as connection:
                 # Files may have come since.
                 fresh = historical.plan(connection, feature_views, feature_refs, repo, full_feature_names)
-                prepared = config.offline_store.prepared_directory
-                return historical.join_all(connection, entity, fresh, repo / prepared if prepared else None)
+                folder = config.offline_store.prepared_directory
+                prepared = repo / folder if folder else None
+                return historical.join_all(connection, entity, fresh, prepared, _spill(config))
 
         return CandorRetrievalJob(
             run,
@@ -241,14 +242,17 @@ def _repo_path(config: RepoConfig) -> Path:
     return Path(config.repo_path or ".").absolute()
 
 
+def _spill(config: RepoConfig) -> Path:
+    folder = config.offline_store.spill_directory
+    return _repo_path(config) / folder if folder else Path(tempfile.gettempdir())
+
+
 @contextmanager
 def _connection(config: RepoConfig) -> Iterator[duckdb.DuckDBPyConnection]:
     settings = config.offline_store
-    repo = _repo_path(config)
-    spill = repo / settings.spill_directory if settings.spill_directory else Path(tempfile.gettempdir())
     options: dict[str, Any] = {
-        "temp_directory": str(spill / f"candor-spill-{uuid.uuid4().hex}"),
-        "file_search_path": str(repo),
+        "temp_directory": str(_spill(config) / f"candor-spill-{uuid.uuid4().hex}"),
+        "file_search_path": str(_repo_path(config)),
         "python_enable_replacements": False,  # a query names files, not our variables
     }
     options |= {"memory_limit": settings.memory_limit} if settings.memory_limit else {}

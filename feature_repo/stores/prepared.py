@@ -1,4 +1,4 @@
-"""Indexes kept between calls: one folder for each state of a source's files."""
+"""The index of a source's two times: made of one state of its files, in a folder, and read through memory maps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,46 @@ import hashlib
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from feature_repo.stores.asof import Index, ViewJoin, distinct_keys, index_rows, key_columns
+from feature_repo.stores.asof import ViewJoin, distinct_keys, index_rows, key_columns
 from feature_repo.stores.offline_source import literal
 
-_FORMAT = "1"
+_FORMAT = "2"
 _STALE_AFTER = 3600.0  # seconds; a join of another process may still read the index of an earlier state
+_BATCH = 1 << 18
+_COLUMNS = ("known", "event", "rid")
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Index:
+    """Rows of a source that can ever be seen, n of them, key by key in order of ``known``.
+
+    Parameters
+    ----------
+    keys : str
+        SQL relation of the keys (k0..) and the range of their rows (start, stop).
+    known, event, rid : array of int64, shape (n,)
+        When a row was known and when it was true, microseconds since 1970, UTC; its id in the source.
+        Both times rise within a key.
+    """
+
+    keys: str
+    known: Integers
+    event: Integers
+    rid: Integers
 
 
 def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory: Path) -> Index:
@@ -32,40 +63,85 @@ def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory:
     family = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     folder = directory / f"{family}-{view.source.digest(*parts)}"
     if not folder.is_dir():
-        _make(connection, view, folder)
+        partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+        partial.mkdir(parents=True)
+        try:
+            _write(
+                connection, view, distinct_keys(view.source.scan(key_columns(view)), len(view.keys)), "true", partial
+            )
+            view.source.check_unchanged()
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was first
+                raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         _delete_stale(directory, family, folder)
-    return Index(*(f"read_parquet({literal(str(folder / name))})" for name in ("keys.parquet", "rows.parquet")))
+    return _open(folder)
 
 
-def passing_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, entity_keys: list[str], where: str) -> Index:
-    """Make an index for one call in temporary tables: only of the entity frame's keys, and of rows it can see."""
+@contextmanager
+def passing_index(
+    connection: duckdb.DuckDBPyConnection, view: ViewJoin, entity_keys: list[str], where: str, directory: Path
+) -> Iterator[Index]:
+    """Make an index for one call: only of the entity frame's keys, and of rows it can see.
+
+    Parameters
+    ----------
+    where : str
+        Condition on the source's columns that keeps all rows that can be seen.
+    directory : Path
+        Where it is until the call ends; made if needed.
+    """
     chosen = ", ".join(f"{column} as k{i}" for i, column in enumerate(entity_keys)) or "1"
     keys = distinct_keys(f"select {chosen} from entity", len(entity_keys))
+    directory.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="candor-index-", dir=directory) as folder:
+        _write(connection, view, keys, where, Path(folder))
+        yield _open(Path(folder))
+
+
+def _open(folder: Path) -> Index:
+    return Index(
+        f"read_parquet({literal(str(folder / 'keys.parquet'))})", *(_array(folder / name) for name in _COLUMNS)
+    )
+
+
+def _array(path: Path) -> Integers:
+    # A file without a byte cannot be mapped.
+    return np.memmap(path, "<i8", "r") if path.stat().st_size else np.empty(0, np.int64)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, view: ViewJoin, keys: str, where: str, folder: Path) -> None:
     connection.execute(f"create or replace temp table index_keys as {keys}")
-    connection.execute(f"create or replace temp table index_rows as {index_rows(view, 'index_keys', where)}")
-    return Index("index_keys", "index_rows")
-
-
-def _make(connection: duckdb.DuckDBPyConnection, view: ViewJoin, folder: Path) -> None:
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
-    partial.mkdir(parents=True)
+    (count,) = connection.execute("select count(*) from index_keys").fetchone() or (0,)
+    rows = connection.sql(index_rows(view, "index_keys", where)).to_arrow_reader(_BATCH)
+    lengths = np.zeros(count + 1, np.int64)  # ids count from 1
+    files = [(name, (folder / name).open("wb")) for name in _COLUMNS]
     try:
-        keyed = view.source.scan(key_columns(view))
-        keys, rows = (literal(str(partial / name)) for name in ("keys.parquet", "rows.parquet"))
-        connection.execute(f"create or replace temp table index_keys as {distinct_keys(keyed, len(view.keys))}")
-        connection.execute(f"copy index_keys to {keys} (format parquet)")
-        # Uncompressed: microseconds hardly shrink, and every join reads all of them.
-        connection.execute(
-            f"copy ({index_rows(view, 'index_keys')}) to {rows} (format parquet, compression uncompressed)"
-        )
-        view.source.check_unchanged()
-        connection.execute("drop table index_keys")
-        partial.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process was first
-            raise
+        for batch in rows:
+            _add_lengths(lengths, batch.column("id").to_numpy())
+            for name, file in files:
+                file.write(batch.column(name).to_numpy().data)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for _, file in files:
+            file.close()
+    stops = np.cumsum(lengths)
+    ranges: Any = pa.table({"id": np.arange(1, count + 1), "start": stops[:-1], "stop": stops[1:]})
+    connection.register("index_ranges", ranges)
+    names = "".join(f"k{i}, " for i in range(len(view.keys)))
+    target = literal(str(folder / "keys.parquet"))
+    connection.execute(
+        f"copy (select {names}start, stop from index_keys join index_ranges using (id)) to {target} (format parquet)"
+    )
+    connection.unregister("index_ranges")
+    connection.execute("drop table index_keys")
+
+
+def _add_lengths(lengths: Integers, ids: Integers) -> None:
+    if len(ids):
+        counts = np.bincount(ids - ids[0])
+        lengths[ids[0] : ids[0] + len(counts)] += counts
 
 
 def _delete_stale(directory: Path, family: str, current: Path) -> None:

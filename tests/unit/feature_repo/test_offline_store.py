@@ -19,7 +19,8 @@ from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.types import Float64, Int64
 
 from feature_repo.errors import InputError, UnavailableError
-from feature_repo.stores.asof import ViewJoin, bounds, index_rows, worth_testing
+from feature_repo.stores.asof import ViewJoin, bounds, index_rows
+from feature_repo.stores.lookup import worth_testing
 from feature_repo.stores.offline import CandorOfflineStore
 from feature_repo.stores.offline_source import open_source
 from feature_repo.stores.prepared import kept_index
@@ -129,12 +130,13 @@ def test_several_that_make_one_index_at_once_all_get_it(data, tmp_path):
             view = ViewJoin(source, {"id": "id"}, {"value": "value"}, "event_timestamp", "created_timestamp", None)
             together.wait()
             index = kept_index(connection, view, tmp_path / "prepared")
-            return connection.execute(f"select count(*), count(distinct id) from {index.rows}").fetchone()
+            (keys,) = connection.execute(f"select count(distinct k0) from {index.keys}").fetchone()
+            return keys, len(set(index.rid.tolist()))
 
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(make, range(6))) == [(count, count)] * 6
     (folder,) = (tmp_path / "prepared").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["keys.parquet", "rows.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["event", "keys.parquet", "known", "rid"]
 
 
 def test_rows_read_while_their_file_is_replaced_are_not_returned(open_store, data, monkeypatch):
@@ -332,8 +334,8 @@ def test_only_files_that_can_matter_are_scanned(tmp_path):
         scan = plan[1][plan[1].index("READ_PARQUET") :]
         assert "event_timestamp<=" in scan.replace(" ", "").replace("│", "").replace("\n", "")
         index = kept_index(connection, view, tmp_path / "kept")
-        assert worth_testing(connection, view, index, NOW, NOW + HOUR)
-        assert not worth_testing(connection, view, index, NOW, NOW + timedelta(days=4000))
+        assert worth_testing(view, index, NOW, NOW + HOUR)
+        assert not worth_testing(view, index, NOW, NOW + timedelta(days=4000))
 
 
 def test_a_first_file_is_written_from_the_views_types(open_store, tmp_path, data):
