@@ -1,0 +1,59 @@
+"""Commands that bring data in and make it ready to serve."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from feature_repo.home import Home
+from services.commands.console import FOLDER, INSTANT, JSON, emit, say, step
+
+
+@click.command(epilog="Example: candor ingest simulated --applicants 20000; candor ingest berka --from ~/berka")
+@click.argument("portfolio")
+@click.option("--from", "raw", type=FOLDER, help="Folder of the raw files.")
+@click.option("--applicants", type=click.IntRange(200, 10_000_000), help="How many to simulate.")
+@click.option("--seed", type=int, help="Seed of the simulation.")
+@JSON
+def ingest(portfolio: str, raw: Path | None, applicants: int | None, seed: int | None, as_json: bool) -> None:
+    """Map a portfolio's raw files to the source tables."""
+    from feature_repo.portfolios.ingest import ingest as bring_in
+    from services import present
+
+    home = Home.resolve()
+    with step(f"ingest {portfolio} into {home.root}"):
+        report = bring_in(home, portfolio, raw, applicants=applicants, seed=seed)
+    emit(present.ingested_json(report)) if as_json else click.echo(present.ingested(report))
+
+
+@click.command(epilog="Example: candor validate; candor validate credit_bureau")
+@click.argument("table", default="all")
+@JSON
+def validate(table: str, as_json: bool) -> None:
+    """Run Great Expectations on the source tables and write Data Docs; exit 1 on failure."""
+    from services import intake, present
+
+    home = Home.resolve()
+    with step(f"validate {table}"):
+        results = intake.validate(home, table)
+    emit(present.gates_json(home, results)) if as_json else click.echo(present.gates(home, results))
+    if not all(result.passed for result in results):
+        raise SystemExit(1)
+
+
+@click.command(epilog="Example: candor materialize")
+@click.option("--to", type=INSTANT, help="Until when; default: the home's clock.")
+@JSON
+def materialize(to: datetime | None, as_json: bool) -> None:
+    """Validate the sources, then fill Redis; a failed gate leaves Redis untouched."""
+    from services import intake
+
+    home = Home.resolve()
+    with step("validate, apply, materialize"):
+        intake.materialize(home, to)
+    until = home.state().materialized_to
+    emit({"materialized_to": until, "redis": home.safe_redis}) if as_json else say(
+        f"online store holds data to {until}"
+    )
