@@ -106,6 +106,7 @@ def train(
             policy=policy,
             scorer=candidate.scorer,
             reference=candidate.reference,
+            verified=candidate.verified,
         )
         run = Tracking(home).log_training(
             params=msgspec.to_builtins(chosen)

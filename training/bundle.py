@@ -3,11 +3,12 @@
 A bundle is a folder named by the SHA-256 of its manifest, which lists the SHA-256 of every file:
 
 - ``model.ubj``: the native booster, for anyone who wants to reload it in XGBoost;
-- ``explainer.npz``: leaf tables that score and explain in one pass;
+- ``explainer.npz``: tables that score and explain in one pass;
 - ``contract.json``, ``plan.json``: features with their meaning, and where Redis keeps them;
 - ``calibration.json``, ``columns.json``: raw log-odds to PD, features to model columns;
 - ``policy.toml``: knock-outs, limits, prices;
-- ``reference.npz``: the reference population that the reasons compare with.
+- ``reference.npz``: the reference population that the reasons compare with;
+- ``verified.npz``: applicants with the score and impacts that they must get again, or the bundle is not loaded.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from feature_repo.home import Home, write_atomically
 from feature_repo.stores.plan import OnlinePlan
 from training.columns import Column
 from training.probability import Calibration
-from training.reference_shap import LeafTables
+from training.reference_shap import ShapTables
 from training.scorer import Scorer
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+_TOLERANCE = 1e-9  # log-odds; another processor may add in another order
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,7 @@ def write_bundle(
     policy: bytes,
     scorer: Scorer,
     reference: NDArray[np.float32],
+    verified: NDArray[np.float32],
 ) -> str:
     """Write a bundle into a new folder and return its digest.
 
@@ -111,11 +114,15 @@ def write_bundle(
         The booster as UBJSON.
     reference : ndarray of float32, shape (m, k)
         Reference population in model columns.
+    verified : ndarray of float32, shape (v, k)
+        Applicants in model columns whose score and impacts are stored to be compared at each loading.
     """
+    margin, impact = scorer.tables.explain(verified)
     files: dict[str, bytes] = {
         "model.ubj": booster,
         "explainer.npz": _npz(scorer.tables.arrays()),
         "reference.npz": _npz({"rows": reference}),
+        "verified.npz": _npz({"rows": verified, "margin": margin, "impact": impact}),
         "contract.json": _json(contract),
         "plan.json": _json(plan),
         "columns.json": _json(scorer.columns),
@@ -145,7 +152,8 @@ def load_bundle(folder: Path) -> Bundle:
     Raises
     ------
     UnavailableError
-        If a file is missing, damaged or of another format.
+        If a file is missing, damaged or of another format, or the stored applicants are scored otherwise
+        than when the bundle was made.
     """
     try:
         raw = (folder / MANIFEST).read_bytes()
@@ -158,9 +166,10 @@ def load_bundle(folder: Path) -> Bundle:
                 raise UnavailableError(f"bundle {folder}: {file} does not match its checksum; promote again")
         scorer = Scorer(
             msgspec.json.decode(data["columns.json"], type=tuple[Column, ...]),
-            LeafTables.from_arrays(_arrays(data["explainer.npz"])),
+            ShapTables.from_arrays(_arrays(data["explainer.npz"])),
             msgspec.json.decode(data["calibration.json"], type=Calibration),
         )
+        _verify(scorer, _arrays(data["verified.npz"]), folder)
         return Bundle(
             digest=digest_of(raw),
             path=folder,
@@ -172,6 +181,13 @@ def load_bundle(folder: Path) -> Bundle:
         )
     except (OSError, KeyError, ValueError, msgspec.MsgspecError) as error:
         raise UnavailableError(f"bundle {folder} cannot be read ({error}); promote again") from None
+
+
+def _verify(scorer: Scorer, stored: dict[str, NDArray[Any]], folder: Path) -> None:
+    margin, impact = scorer.tables.explain(stored["rows"])
+    worst = max(np.max(np.abs(margin - stored["margin"])), np.max(np.abs(impact - stored["impact"])))
+    if not worst <= _TOLERANCE:
+        raise UnavailableError(f"bundle {folder} scores otherwise than when it was made (by {worst:.2e} log-odds)")
 
 
 def install(home: Home, folder: Path) -> Path:

@@ -8,19 +8,20 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-from feature_repo.errors import GateError, InputError
+from feature_repo.errors import InputError
 from training.bundle import digest_of
 from training.calibration import calibrate
 from training.columns import Matrix, columns_of, encode
 from training.dataset import Dataset
 from training.evaluate import metrics
 from training.model import Parameters, fit, margins
-from training.reference_shap import compile_tables
 from training.scorer import Scorer
+from training.shap_check import check_tables
+from training.shap_tables import compile_tables
 
 LAST_SLICE = 0.15
 REFERENCE_ROWS = 300
-TABLE_TOLERANCE = 1e-4  # XGBoost adds leaves in float32
+VERIFIED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Candidate:
     ----------
     reference : ndarray of float32, shape (m, k)
         Applicants just inside the cutoff, in model columns.
+    verified : ndarray of float32, shape (v, k)
+        Applicants for whom the tables were compared with the shap package, in model columns.
     pd : ndarray of float64, shape (n,)
         Calibrated PD of every row of the dataset, the out-of-time window included.
     metrics : dict of str to float
@@ -40,6 +43,7 @@ class Candidate:
     booster: xgboost.Booster
     scorer: Scorer
     reference: Matrix
+    verified: Matrix
     pd: NDArray[np.float64]
     metrics: dict[str, float]
     model_digest: str
@@ -68,7 +72,7 @@ def train_candidate(dataset: Dataset, parameters: Parameters, *, cutoff: float, 
     InputError
         If the training window is too small or has only one outcome.
     GateError
-        If the leaf tables do not reproduce the booster.
+        If the tables do not reproduce the booster and the shap package.
     """
     columns = columns_of(dataset.specs)
     oot = dataset.is_oot
@@ -84,14 +88,13 @@ def train_candidate(dataset: Dataset, parameters: Parameters, *, cutoff: float, 
     pd = 1 / (1 + np.exp(-(calibration.slope * raw + calibration.intercept)))
     reference = _reference(matrix[~oot], pd[~oot], cutoff)
     tables = compile_tables(bytes(booster.save_raw("json")), reference)
-    check = np.flatnonzero(~oot)[:: max(1, int((~oot).sum()) // 500)]
-    worst = float(np.max(np.abs(tables.margins(matrix[check]) - raw[check])))
-    if worst > TABLE_TOLERANCE:
-        raise GateError(f"leaf tables differ from the booster by {worst:.2e} log-odds, more than {TABLE_TOLERANCE}")
+    verified = matrix[np.flatnonzero(~oot)[:: max(1, int((~oot).sum()) // VERIFIED_ROWS)]]
+    check_tables(tables, booster, verified, reference)
     return Candidate(
         booster=booster,
         scorer=Scorer(columns, tables, calibration),
         reference=reference,
+        verified=verified,
         pd=pd,
         metrics=metrics("train", pd[fitted], y[fitted], cutoff) | metrics("oot", pd[oot], y[oot], cutoff),
         model_digest=digest_of(bytes(booster.save_raw("ubj"))),

@@ -75,24 +75,24 @@ def encode(columns: Sequence[Column], values: Mapping[str, Values]) -> Matrix:
         NaN where a value is missing, in every column of a missing category.
     """
     n = len(next(iter(values.values()))) if values else 0
-    matrix = np.full((n, len(columns)), np.nan, dtype=np.float32)
-    texts: dict[str, tuple[NDArray[np.object_], NDArray[np.bool_]]] = {}
+    cells = np.empty((len(columns), n))
     for index, column in enumerate(columns):
         raw = values.get(column.feature)
         if raw is None:
-            continue
-        if not column.category:
-            matrix[:, index] = np.clip(_numbers(raw), -_LARGEST, _LARGEST)
-            continue
-        if column.feature not in texts:
-            text = np.array(raw, dtype=object)
-            texts[column.feature] = text, np.array([isinstance(value, str) for value in text], dtype=bool)
-        text, known = texts[column.feature]
-        matrix[known, index] = text[known] == column.category
-    return matrix
+            cells[index] = np.nan
+        elif column.category:
+            wanted = column.category
+            cells[index] = [float(value == wanted) if isinstance(value, str) else np.nan for value in raw]
+        else:
+            cells[index] = _numbers(raw)
+    np.maximum(cells, -_LARGEST, out=cells)
+    np.minimum(cells, _LARGEST, out=cells)
+    return cells.T.astype(np.float32, order="C")
 
 
-def _numbers(raw: Values) -> NDArray[np.float64]:
+def _numbers(raw: Values) -> Values:
+    if isinstance(raw, list):
+        return [np.nan if value is None else value for value in raw]
     try:
         return np.asarray(raw, dtype=np.float64)  # None becomes NaN
     except TypeError:  # pandas.NA, from a nullable integer column

@@ -104,14 +104,12 @@ def build_dataset(
         raise InputError(f"no loan of {len(all_loans)} has an outcome observed by {as_of:%Y-%m-%d}: move --as-of")
     entity = matured[["loan_id", "applicant_id", "event_timestamp", "defaulted", *request]].astype({"defaulted": bool})
     job = store.get_historical_features(
-        entity_df=entity.reset_index(drop=True),
+        entity_df=entity,
         features=store.get_feature_service(contract.service),
         filter_by_created_timestamp=True,
     )
     names = ["loan_id", "applicant_id", "event_timestamp", "defaulted", *(spec.name for spec in contract.features)]
-    frame = job.to_arrow().to_pandas()[names].sort_values("loan_id", kind="stable").reset_index(drop=True)
-    if len(frame) != len(entity):
-        raise InputError(f"the point-in-time join gave {len(frame)} rows for {len(entity)} loans")
+    frame = job.to_arrow().to_pandas()[names]  # in the order of the entity frame: by loan_id
     before = (frame["event_timestamp"] < oot_start).to_numpy(dtype=bool)
     if not before.any() or before.all():
         raise InputError(

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from training.columns import Column, Values, encode
 from training.probability import Calibration, probability
-from training.reference_shap import LeafTables
+from training.reference_shap import ShapTables
 
 
 @dataclass(frozen=True)
@@ -43,18 +40,18 @@ class Scorer:
     ----------
     columns : sequence of Column
         The k columns of the model.
-    tables : LeafTables
+    tables : ShapTables
         The compiled ensemble.
     calibration : Calibration
         Raw log-odds to PD.
     """
 
-    def __init__(self, columns: Sequence[Column], tables: LeafTables, calibration: Calibration) -> None:
+    def __init__(self, columns: Sequence[Column], tables: ShapTables, calibration: Calibration) -> None:
         self.columns = tuple(columns)
         self.tables = tables
         self.calibration = calibration
         self.features = tuple(dict.fromkeys(column.feature for column in columns))
-        self._owner = np.array([self.features.index(column.feature) for column in columns])
+        self._reference_log_odds = calibration.log_odds(tables.reference_margin)
 
     def score(self, values: Mapping[str, Any]) -> Scored:
         """Score one applicant: a batch of one."""
@@ -75,14 +72,16 @@ class Scorer:
             One for each applicant, in order.
         """
         margins, impacts = self.tables.explain(encode(self.columns, values))
-        slope = self.calibration.slope
-        return [self._scored(float(margin), row * slope) for margin, row in zip(margins, impacts, strict=True)]
+        impacts *= self.calibration.slope
+        return [self._scored(margin, row) for margin, row in zip(margins.tolist(), impacts.tolist(), strict=True)]
 
-    def _scored(self, margin: float, impact: NDArray[np.float64]) -> Scored:
-        by_feature = np.bincount(self._owner, weights=impact, minlength=len(self.features))
+    def _scored(self, margin: float, impacts: list[float]) -> Scored:
+        by_feature = dict.fromkeys(self.features, 0.0)
+        for column, impact in zip(self.columns, impacts, strict=True):
+            by_feature[column.feature] += impact
         return Scored(
             pd=probability(self.calibration.log_odds(margin)),
             interval=self.calibration.interval(margin),
-            reference_log_odds=self.calibration.log_odds(self.tables.reference_margin),
-            impacts=dict(zip(self.features, by_feature.tolist(), strict=True)),
+            reference_log_odds=self._reference_log_odds,
+            impacts=by_feature,
         )

@@ -6,7 +6,7 @@ import numpy as np
 import shap
 import xgboost
 
-from training.reference_shap import compile_tables
+from training.shap_tables import compile_tables
 
 TREES, DEPTH, FEATURES, REFERENCE = 300, 4, 20, 100
 

@@ -13,8 +13,9 @@ from tests.unit.services.harness import CONTRACT, a_home, put
 from training.bundle import Champion, bundle_path, install, write_bundle, write_champion
 from training.columns import columns_of
 from training.probability import Calibration
-from training.reference_shap import compile_tables
+from training.reference_shap import ShapTables
 from training.scorer import Scorer
+from training.shap_tables import compile_tables
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def promote(home, policy=None):
         policy=policy or DEFAULT_POLICY.read_bytes(),
         scorer=Scorer(columns, compile_tables(bytes(booster.save_raw("json")), rows[:50]), calibration),
         reference=rows[:50],
+        verified=rows[50:60],
     )
     install(home, home.root / "candidate")
     write_champion(home, Champion(bundle=digest, version="7", run_id="r"))
@@ -67,6 +69,14 @@ def test_a_damaged_bundle_is_not_taken(home):
     with pytest.raises(UnavailableError, match=r"policy\.toml does not match its checksum"):
         load_champion(home)
     file.write_bytes(text)
+
+
+def test_a_bundle_that_scores_otherwise_than_when_it_was_made_is_not_taken(home, monkeypatch):
+    promote(home)
+    explain = ShapTables.explain
+    monkeypatch.setattr(ShapTables, "explain", lambda self, rows: tuple(part + 1e-6 for part in explain(self, rows)))
+    with pytest.raises(UnavailableError, match="scores otherwise than when it was made"):
+        load_champion(home)
 
 
 def test_a_bundle_under_another_name_is_not_taken(home):

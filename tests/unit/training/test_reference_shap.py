@@ -1,12 +1,16 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import shap
+import xgboost
 
-from feature_repo.errors import InputError
-from training.reference_shap import LeafTables, compile_tables
+from feature_repo.errors import GateError, InputError
+from training.reference_shap import ShapTables
+from training.shap_check import check_tables
+from training.shap_tables import compile_tables
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_a_batch_is_bit_for_bit_its_single_rows(tables, fitted):
 
 def test_tables_survive_a_file(tables, fitted):
     _, x, _, _ = fitted
-    again = LeafTables.from_arrays(tables.arrays())
+    again = ShapTables.from_arrays(tables.arrays())
     np.testing.assert_array_equal(again.explain(x[:5])[1], tables.explain(x[:5])[1])
 
 
@@ -76,3 +80,23 @@ def test_an_empty_reference_population_is_refused(fitted):
     booster, x, _, _ = fitted
     with pytest.raises(InputError, match="reference population is empty"):
         compile_tables(bytes(booster.save_raw("json")), x[:0])
+
+
+def test_deep_trees_are_cut_into_branches_with_the_same_values():
+    random = np.random.default_rng(2)
+    x = random.normal(size=(3000, 9)).astype(np.float32)
+    y = random.random(3000) < 1 / (1 + np.exp(-x[:, :5].sum(axis=1) * np.sign(x[:, 5])))
+    x[random.random(x.shape) < 0.1] = np.nan
+    options = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.3, "nthread": 1}
+    booster = xgboost.train(options, xgboost.DMatrix(x, label=y), 12)
+    tables = compile_tables(bytes(booster.save_raw("json")), x[:40])
+    assert len(tables.value) > 12
+    check_tables(tables, booster, x[100:300], x[:40])
+
+
+def test_tables_that_are_not_the_boosters_are_refused(tables, fitted):
+    booster, x, _, _ = fitted
+    with pytest.raises(GateError, match=r"differ from the booster by 1\.00e-03"):
+        check_tables(replace(tables, base_margin=tables.base_margin + 1e-3), booster, x[:20], x[1000:1250])
+    with pytest.raises(GateError, match="differ from shap"):
+        check_tables(replace(tables, impact=tables.impact * 1.001), booster, x[:20], x[1000:1250])
