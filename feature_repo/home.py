@@ -118,6 +118,11 @@ class Home:
         return self.root / "sources"
 
     @property
+    def prepared(self) -> Path:
+        """Folder of what the offline store prepares of the source tables; may be deleted at any time."""
+        return self.root / "prepared"
+
+    @property
     def truth(self) -> Path:
         """Folder of what only a simulator knows; never a source."""
         return self.root / "truth"

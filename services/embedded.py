@@ -158,7 +158,11 @@ def write_feature_store_yaml(home: Home) -> Path:
     path = home.feature_store_yaml
     if home.is_default:
         return path
-    values = {"registry": str(home.root / "registry.db"), "connection_string": home.redis}
+    values = {
+        "registry": str(home.root / "registry.db"),
+        "prepared_directory": str(home.prepared),
+        "connection_string": home.redis,
+    }
     lines = []
     for line in DEFAULT_YAML.read_text(encoding="utf-8").splitlines():
         name = line.partition(":")[0]

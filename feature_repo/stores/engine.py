@@ -7,6 +7,7 @@ interval only after the engine has returned without an error.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 from feast import FeatureView
@@ -43,7 +44,8 @@ class CandorEngine(LocalComputeEngine):  # type: ignore[misc, unused-ignore]
         view = task.feature_view
         encoder = ViewEncoder(self.repo_config, view)
         table = self._latest(registry, task)
-        bar = task.tqdm_builder(table.num_rows) if task.tqdm_builder else None
+        # Feast's bars write to stderr; in a log they are noise.
+        bar = task.tqdm_builder(table.num_rows) if task.tqdm_builder and sys.stderr.isatty() else None
         try:
             rows = map(encoder.encode, record_batches(table))
             self.online_store.write_rows(self.repo_config, rows, bar.update if bar is not None else None)

@@ -1,8 +1,14 @@
 """Materialize through plain Feast: what is recorded, what a crash leaves, and where stock Feast goes wrong."""
 
+import os
 import random
+import select
 import socket
+import sys
+import termios
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event, current_thread
 
 import numpy as np
 import pandas as pd
@@ -10,6 +16,7 @@ import pyarrow as pa
 import pytest
 from feast import FeatureStore
 from feast.types import Float64
+from redis.client import Pipeline
 
 from feature_repo.errors import UnavailableError
 from tests.contract.online_harness import (
@@ -91,6 +98,37 @@ def test_of_rows_before_1970_the_newest_wins_where_stock_takes_the_last(tmp_path
     assert found == [2.0, 1.0]
 
 
+def test_a_writer_that_hesitates_does_not_undo_a_newer_row_and_stocks_does(tmp_path, port, monkeypatch):
+    """Stock Feast asks for the stored time, compares, and writes: another may have written in between."""
+    execute, asked, go_on = Pipeline.execute, Event(), Event()
+
+    def hesitating(pipeline, *args, **kwargs):
+        answer = execute(pipeline, *args, **kwargs)
+        if current_thread().name.startswith("hesitating") and not asked.is_set():
+            asked.set()
+            go_on.wait(10)
+        return answer
+
+    monkeypatch.setattr(Pipeline, "execute", hesitating)
+    found = []
+    for store in both(tmp_path, port, [("A1", EVENT, EVENT, 0.0)]):
+        asked.clear()
+        go_on.clear()
+        frames = [
+            pd.DataFrame({"applicant_id": ["A1"], "event_timestamp": [event], "created_timestamp": [event], "value": v})
+            for event, v in ((EVENT, 1.0), (EVENT + timedelta(days=1), 2.0))
+        ]
+        with ThreadPoolExecutor(1, thread_name_prefix="hesitating") as pool:
+            older = pool.submit(store.write_to_online_store, "rows", frames[0])
+            older.add_done_callback(lambda _: asked.set())
+            assert asked.wait(10)
+            store.write_to_online_store("rows", frames[1])
+            go_on.set()
+            older.result()
+        found.append(value(store))
+    assert found == [1.0, 2.0]
+
+
 def test_of_one_batch_with_a_key_twice_the_newest_is_kept(tmp_path, port):
     events = [EVENT, EVENT + timedelta(days=2), EVENT + timedelta(days=1), EVENT + timedelta(days=2)]
     frame = pd.DataFrame(
@@ -119,10 +157,22 @@ def test_the_interval_is_recorded_when_all_is_written_and_not_before(tmp_path, p
     assert value(ours) == 1.0
 
 
-def test_progress_is_shown(tmp_path, port, capsys):
+def test_progress_is_shown_on_a_terminal_and_only_there(tmp_path, port, capsys, monkeypatch):
     *_, ours = both(tmp_path, port, [(f"A{number}", EVENT, EVENT, 1.0) for number in range(300)])
+    capsys.readouterr()
     ours.materialize(START, END)
-    assert "300/300" in capsys.readouterr().err
+    assert "300" not in "".join(capsys.readouterr())
+    controller, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    with os.fdopen(terminal, "w") as screen, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", screen)
+        ours.materialize(START, END)
+        shown = b""
+        while select.select([controller], [], [], 1)[0] and b"300/300" not in shown:
+            shown += os.read(controller, 1000)
+    os.close(controller)
+    assert b"300/300" in shown
+    assert "300" not in capsys.readouterr().out
 
 
 def test_a_source_without_new_rows_writes_nothing(tmp_path, port):

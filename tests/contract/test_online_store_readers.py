@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 import redis
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.types import Bool, Float64, Int64, String
 
 from feature_repo.contract import Contract, FeatureSpec, ViewSpec
@@ -111,6 +112,21 @@ def test_age_is_told_to_the_microsecond(written, read):
     assert read(port, ["A0"], now)[0].views["rows"].status == "PRESENT"
     assert read(port, ["A0"], now + timedelta(microseconds=1))[0].views["rows"].status == "STALE"
     assert read(port, ["A0"], now)[0].views["rows"].event_timestamp == EVENT
+
+
+def test_who_is_missing_or_past_the_time_to_live_is_told_so_and_comes_present_from_stock(tmp_path):
+    old = EVENT.replace(year=2000)  # the view's time to live is 4,000 days
+    table = a_table().slice(1, 1).set_column(1, "event_timestamp", pa.array([old], pa.timestamp("us", "UTC")))
+    path = write_rows(tmp_path / "rows.parquet", table.set_column(2, "created_timestamp", table["event_timestamp"]))
+    with a_redis(tmp_path) as port:
+        stock = a_store(a_config(tmp_path, port, ours=False), path, FIELDS)
+        stock.materialize(old - timedelta(days=1), END)
+        answer = stock.get_online_features(["rows:flag"], [{"applicant_id": name} for name in ("A1", "nobody")])
+        found = by_sync(port, ["A1", "nobody"], EVENT)
+    assert answer.to_dict()["flag"] == [False, None]
+    place = list(answer.proto.metadata.feature_names.val).index("flag")
+    assert list(answer.proto.results[place].statuses) == [FieldStatus.PRESENT, FieldStatus.PRESENT]
+    assert [row.views["rows"].status for row in found] == ["STALE", "MISSING"]
 
 
 def test_no_applicants_are_no_answers(written):

@@ -1,4 +1,4 @@
-"""What stock Feast writes, the compiled reader reads as stock Feast reads it."""
+"""What a home's Feast writes, the compiled reader reads as Feast does; with stock Feast: tests/contract."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -210,13 +210,19 @@ def test_feast_is_told_of_another_home_in_its_own_file(home):
     literal = yaml.safe_load(DEFAULT_YAML.read_text(encoding="utf-8"))
     assert written["registry"] == str(home.root / "registry.db")
     assert written["online_store"]["connection_string"] == home.redis
-    assert {**written, "registry": "", "online_store": ""} == {**literal, "registry": "", "online_store": ""}
+    assert written["offline_store"]["prepared_directory"] == str(home.root / "prepared")
+    for own in (written, literal):
+        del own["registry"], own["online_store"]["connection_string"], own["offline_store"]["prepared_directory"]
+    assert written == literal
     assert stat.S_IMODE(home.feature_store_yaml.stat().st_mode) == 0o600
 
 
 def test_the_default_home_keeps_the_file_of_the_project():
     assert embedded.write_feature_store_yaml(Home(root=DEFAULT_ROOT)) == DEFAULT_YAML
-    assert yaml.safe_load(DEFAULT_YAML.read_text())["online_store"]["connection_string"] == Home(DEFAULT_ROOT).redis
+    literal, home = yaml.safe_load(DEFAULT_YAML.read_text()), Home(DEFAULT_ROOT)
+    assert literal["online_store"]["connection_string"] == home.redis
+    assert (DEFAULT_YAML.parent / literal["registry"]).resolve() == home.root / "registry.db"
+    assert (DEFAULT_YAML.parent / literal["offline_store"]["prepared_directory"]).resolve() == home.prepared
 
 
 def test_a_path_too_long_for_redis_is_refused(tmp_path):
