@@ -7,7 +7,7 @@ column to the portfolio's SQL: validation, training, serving, reasons and monito
 import inspect
 from datetime import timedelta
 
-from feast import Entity, FeatureService, FeatureView, FileSource, RequestSource, ValueType
+from feast import Entity, FeatureService, FeatureView, FileSource, PushSource, RequestSource, ValueType
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.home import Home
@@ -34,15 +34,23 @@ def source(table: str) -> FileSource:
     )
 
 
+def events(batch_source: FileSource) -> PushSource:
+    """Return the way by which a single event gets into a source and its online view at once."""
+    return PushSource(name=f"{batch_source.name}_events", batch_source=batch_source)
+
+
 profiles, bureau_reports, cashflows, repayments = (
     source(table) for table in ("applicant_profile", "credit_bureau", "account_cashflow", "repayment_history")
+)
+profile_events, bureau_events, cashflow_events, repayment_events = (
+    events(table) for table in (profiles, bureau_reports, cashflows, repayments)
 )
 
 applicant_profile = FeatureView(
     name="applicant_profile",
     entities=[applicant],
     ttl=timedelta(days=400),
-    source=profiles,
+    source=profile_events,
     tags={"missing_reason": "No confirmed applicant details were available"},
     schema=[
         feature("annual_income", "number", "Stated or verified gross income", unit="currency/year",
@@ -62,7 +70,7 @@ credit_bureau = FeatureView(
     name="credit_bureau",
     entities=[applicant],
     ttl=timedelta(days=120),
-    source=bureau_reports,
+    source=bureau_events,
     tags={"missing_reason": "No recent credit bureau report was available"},
     schema=[
         feature("debt_to_income_ratio", "number", "Monthly debt payments over monthly gross income", unit="ratio",
@@ -91,7 +99,7 @@ account_cashflow = FeatureView(
     name="account_cashflow",
     entities=[applicant],
     ttl=timedelta(days=62),
-    source=cashflows,
+    source=cashflow_events,
     tags={"missing_reason": "No recent bank account information was available"},
     schema=[
         feature("balance_mean_90d", "number", "Mean balance over 90 days", unit="currency",
@@ -125,7 +133,7 @@ repayment_history = FeatureView(
     name="repayment_history",
     entities=[applicant],
     ttl=timedelta(days=180),
-    source=repayments,
+    source=repayment_events,
     tags={"missing_reason": "No repayment history was available"},
     schema=[
         feature("num_late_payments", "count", "Payments 30 or more days late in the last 24 months", unit="payments",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource
+from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource, PushSource
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.contract import Contract, FeatureSpec, Kind, ViewSpec
@@ -41,7 +41,7 @@ def load_definitions(home: Home) -> list[Any]:
     list
         Entities, sources, views and services in the order of the file.
     """
-    kinds = (Entity, FileSource, FeatureView, OnDemandFeatureView, FeatureService)
+    kinds = (Entity, FileSource, PushSource, FeatureView, OnDemandFeatureView, FeatureService)
     with _environment(home):
         names = runpy.run_path(str(REPO_PATH / "definitions.py"))
     return [value for value in names.values() if isinstance(value, kinds)]

@@ -44,6 +44,8 @@ def append(connection: duckdb.DuckDBPyConnection, view: Any, table: Any, repo_pa
     folder = _folder(source, repo_path)
     schema = _schema(connection, view, repo_path)
     to_file = {feature: column for column, feature in (source.field_mapping or {}).items()}
+    # Feast makes a column of a frame's nameless index.
+    table = table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
     table = table.rename_columns([to_file.get(name, name) for name in table.column_names])
     given, expected = set(table.column_names), set(schema.names)
     if given != expected or len(table.column_names) != len(given):
