@@ -24,6 +24,7 @@ for _command in (
     data.ingest,
     data.validate,
     data.materialize,
+    data.push,
     models.train,
     models.promote,
     decisions.serve,

@@ -1,4 +1,4 @@
-"""From source tables to Redis: validate, apply the definitions, materialize."""
+"""From source tables and single events to Redis: validate, apply the definitions, materialize or push."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import msgspec
 from feast import FeatureStore
 
 from feature_repo import registry
-from feature_repo.errors import InputError
+from feature_repo.contract import FeatureSpec
+from feature_repo.errors import GateError, InputError
 from feature_repo.home import Home
 from feature_repo.portfolios.portfolio import OWN_TABLES, load_portfolio
+from feature_repo.portfolios.swap import undisturbed
+from feature_repo.stores.event_schema import checked_events, event_schema, view_of
+from feature_repo.stores.events import Events, read_events
+from feature_repo.stores.push import Pushed
+from feature_repo.stores.push import push as push_rows
 from services import embedded
-from validation.gates import check_sources, require_passed
+from validation.gates import check_events, check_sources, require_passed
+from validation.guard import Guard
 from validation.results import GateResult
 
 BEGINNING = datetime(1970, 1, 2, tzinfo=UTC)
@@ -26,8 +33,7 @@ def validate(home: Home, table: str = "all") -> list[GateResult]:
     InputError
         If there is no such table, or nothing was ingested yet.
     """
-    if not home.sources.is_dir():
-        raise InputError(f"{home.sources} is empty: run `candor ingest` first")
+    _require_sources(home)
     specs = registry.table_specs(home) | {"loans": registry.request_specs(home)}
     names = list(specs)
     if table not in (*names, "all"):
@@ -70,6 +76,61 @@ def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
         # Nothing older, and nothing newer, may stay; until it is full again the service answers 503.
         home.save_state(msgspec.structs.replace(home.state(), refilling=True))
         registry.clear_online_store(store)
+        end = to or home.now()  # what was pushed before the store was emptied was known by now
     store.materialize(start_date=BEGINNING, end_date=end)
     home.save_state(msgspec.structs.replace(home.state(), materialized_to=end, refilling=False))
     return store
+
+
+def push(home: Home, view: str, path: str) -> Pushed:
+    """Validate events, append them to a view's source table and serve them at once.
+
+    Parameters
+    ----------
+    home : Home
+    view : str
+        Name of a stored feature view.
+    path : str
+        A JSON lines, CSV or Parquet file; ``-`` for JSON lines on standard input. An event without a
+        created timestamp becomes known at the home's clock.
+
+    Raises
+    ------
+    InputError
+        If an event cannot be read, lacks a column or is later than the home's clock; the message
+        names line and column. Nothing is written then.
+    GateError
+        If an event fails validation. Nothing is written then.
+    UnavailableError
+        If Redis does not take the events, which are in the source table by then: push them again.
+    """
+    _require_sources(home)
+    if home.redis_override:
+        embedded.write_feature_store_yaml(home)  # a server that is away keeps no event from its source
+    else:
+        embedded.ensure(home)
+    store = registry.apply(home)
+    events = read_events(path, event_schema(store, view))
+    with undisturbed(home.sources):
+        known_at = home.now()
+        rows = checked_events(store, view, events.table, known_at)
+        table = view_of(store, view).batch_source.name
+        specs = registry.table_specs(home)[table]
+        result = check_events(home, table, rows, specs)
+        if not result.passed:
+            raise GateError(_fault(events, rows.to_pylist(), specs) or f"validation failed: {result.failures[0]}")
+        return push_rows(store, view, rows, known_at)
+
+
+def _fault(events: Events, rows: list[dict[str, object]], specs: tuple[FeatureSpec, ...]) -> str:
+    """Return where the first value is that the contract does not allow; empty if keys or times are at fault."""
+    guard = Guard(specs)
+    for place, row in enumerate(rows):
+        for violation in guard.check(row):
+            return f"validation failed: {events.place(place)}, column {violation.message}"
+    return ""
+
+
+def _require_sources(home: Home) -> None:
+    if not home.sources.is_dir():
+        raise InputError(f"{home.sources} is empty: run `candor ingest` first")

@@ -13,6 +13,7 @@ from feature_repo.home import REPO_PATH, Home
 
 if TYPE_CHECKING:
     from feature_repo.portfolios.ingest import IngestReport
+    from feature_repo.stores.push import Pushed
     from monitoring.drift import DriftReport
     from services.pipeline import TrainOutcome
     from validation.results import GateResult
@@ -62,6 +63,12 @@ def gates_json(home: Home, results: Sequence[GateResult]) -> dict[str, Any]:
         "data_docs": str(data_docs(home)),
         "tables": msgspec.to_builtins(results),
     }
+
+
+def pushed(view: str, done: Pushed) -> str:
+    """Return what a push did."""
+    older = "" if done.served else "; what is served is newer"
+    return f"{done.events:,} events are in the source of {view}, {done.served:,} newly served{older}"
 
 
 def data_docs(home: Home) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import great_expectations as gx
 import pandas as pd
+import pyarrow as pa
 
 from feature_repo.contract import FeatureSpec
 from feature_repo.errors import GateError
@@ -16,7 +17,7 @@ from validation import data_docs
 from validation.evaluation import evaluate, findings
 from validation.results import Finding, GateResult
 from validation.suites import columns_of, frame_suite, loans_suite, table_suite
-from validation.tables import read_parquet
+from validation.tables import read_parquet, to_frame
 
 LOANS = "loans"
 
@@ -110,6 +111,28 @@ def check_sources(
             suite = table_suite(table, specs, as_of=as_of, allow_empty=empty)
         results.append(run_gate(table, home.source_glob(table), suite, home.reports))
     return results
+
+
+def check_events(home: Home, table: str, events: pa.Table, specs: Sequence[FeatureSpec]) -> GateResult:
+    """Run the gate of a source table on rows that are about to be appended to it.
+
+    Parameters
+    ----------
+    home : Home
+        Its reports are written.
+    table : str
+        The source table; the gate is called ``<table>_events``.
+    events : pyarrow.Table of shape (n_events, n_columns)
+        All columns of the table; instants with a time zone.
+    specs : sequence of FeatureSpec
+        Feature columns of the table.
+
+    Returns
+    -------
+    GateResult
+    """
+    name = f"{table}_events"
+    return run_gate(name, to_frame(events), table_suite(name, specs, as_of=home.now()), home.reports)
 
 
 def check_frame(home: Home, frame: pd.DataFrame, specs: Sequence[FeatureSpec]) -> GateResult:

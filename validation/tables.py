@@ -61,5 +61,10 @@ def read_parquet(table: str, path: Path | str, columns: Collection[str]) -> pd.D
         names = [row[0] for row in schema if row[0] in columns] or [schema[0][0]]
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
         arrow = connection.execute(f"SELECT {quoted} FROM read_parquet(?)", [str(path)]).to_arrow_table()
-    frame: pd.DataFrame = arrow.to_pandas(types_mapper=_NULLABLE.get)
+    return to_frame(arrow)
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """Return an Arrow table as a frame of the types that `read_parquet` gives."""
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
     return frame

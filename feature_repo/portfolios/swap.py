@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def undisturbed(target: Path) -> Iterator[None]:
+    """Keep `target` from being replaced, or being `undisturbed` for another process, while the block runs."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f".{target.name}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -16,22 +26,26 @@ def replacing(target: Path) -> Iterator[Path]:
     A process that dies inside leaves `target` as it was; one that dies between the two renames
     leaves it as ``.<name>.before``, from which the next call restores it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     before = target.with_name(f".{target.name}.before")
-    if before.exists() and not target.exists():
-        before.rename(target)
     staging = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    with undisturbed(target):
+        _restore(before, target)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
     try:
         yield staging
-        shutil.rmtree(before, ignore_errors=True)
-        if target.exists():
-            target.rename(before)
-        staging.rename(target)
+        with undisturbed(target):
+            shutil.rmtree(before, ignore_errors=True)
+            if target.exists():
+                target.rename(before)
+            staging.rename(target)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
-        if before.exists() and not target.exists():
-            before.rename(target)
+        _restore(before, target)
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+def _restore(before: Path, target: Path) -> None:
+    if before.exists() and not target.exists():
+        before.rename(target)

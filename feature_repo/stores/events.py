@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,27 @@ from feature_repo.home import parse_instant
 _FLAGS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def read_events(path: str, schema: Any) -> Any:
+@dataclass(frozen=True)
+class Events:
+    """Events as they were read.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        One row an event.
+    lines : tuple of int
+        Line on which each event ends, from 1; empty for a Parquet file.
+    """
+
+    table: Any
+    lines: tuple[int, ...] = ()
+
+    def place(self, row: int) -> str:
+        """Say where an event is: ``line 3``, or ``row 3`` of a Parquet file, counted from 1."""
+        return f"line {self.lines[row]}" if self.lines else f"row {row + 1}"
+
+
+def read_events(path: str, schema: Any) -> Events:
     """Read events in the columns that they have; which ones they must have, `push` knows.
 
     Parameters
@@ -30,24 +51,21 @@ def read_events(path: str, schema: Any) -> Any:
     schema : pyarrow.Schema
         Types of known columns; text becomes what it says. Instants are ISO 8601 with a zone.
 
-    Returns
-    -------
-    pyarrow.Table
-
     Raises
     ------
     InputError
-        If the file is not there or not of its kind; the message names line and column.
+        If the file is not there or not of its kind, or one event lacks a column that others have; the
+        message names line and column.
     """
     if path == "-":
         return _from_lines(sys.stdin.buffer, schema)
     suffix = Path(path).suffix.lower()
-    readers: dict[str, Callable[[BinaryIO, Any], Any]] = {
+    readers: dict[str, Callable[[BinaryIO, Any], Events]] = {
         ".jsonl": _from_lines,
         ".ndjson": _from_lines,
         ".json": _from_lines,
         ".csv": _from_csv,
-        ".parquet": lambda stream, _: pq.read_table(stream),
+        ".parquet": lambda stream, _: Events(pq.read_table(stream)),
     }
     if suffix not in readers:
         raise InputError(f"{path}: events come as {', '.join(readers)}")
@@ -60,7 +78,7 @@ def read_events(path: str, schema: Any) -> Any:
         raise InputError(f"{path} is no Parquet file ({error})") from None
 
 
-def _from_lines(stream: BinaryIO, schema: Any) -> Any:
+def _from_lines(stream: BinaryIO, schema: Any) -> Events:
     rows: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(stream, 1):
         if not line.strip():
@@ -72,10 +90,10 @@ def _from_lines(stream: BinaryIO, schema: Any) -> Any:
         if not isinstance(row, dict):
             raise InputError(f"line {number}: an event is a JSON object")
         rows.append((number, row))
-    return _table(rows, schema, lambda value, kind: value)
+    return _table(rows, schema, _from_json)
 
 
-def _from_csv(stream: BinaryIO, schema: Any) -> Any:
+def _from_csv(stream: BinaryIO, schema: Any) -> Events:
     try:
         reader = csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"), newline=""), restkey="")
         rows = [(reader.line_num, row) for row in reader]
@@ -87,6 +105,20 @@ def _from_csv(stream: BinaryIO, schema: Any) -> Any:
     return _table(rows, schema, _from_text)
 
 
+def _from_json(value: Any, kind: Any) -> Any:
+    """Return the value if it is of this kind; Arrow would cut 1.5 to 1 and take true for 1.0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if pa.types.is_boolean(kind):
+        fits = isinstance(value, bool)
+    elif pa.types.is_integer(kind):
+        fits = number and value == int(value)
+    else:
+        fits = number if pa.types.is_floating(kind) else isinstance(value, str)
+    if not fits:
+        raise ValueError(f"{value!r} is no {kind}")
+    return value
+
+
 def _from_text(text: str, kind: Any) -> Any:
     """Return what a cell says; an empty one is null."""
     if not text:
@@ -96,12 +128,11 @@ def _from_text(text: str, kind: Any) -> Any:
             raise ValueError(f"{text!r} is neither true nor false")
         return _FLAGS[text.lower()]
     if pa.types.is_integer(kind):
-        return int(text)
+        return int(text.removesuffix(".0"))  # as pandas writes whole numbers beside a null
     return float(text) if pa.types.is_floating(kind) else text
 
 
-def _table(rows: Iterable[tuple[int, dict[str, Any]]], schema: Any, read: Callable[[Any, Any], Any]) -> Any:
-    rows = list(rows)
+def _table(rows: list[tuple[int, dict[str, Any]]], schema: Any, read: Callable[[Any, Any], Any]) -> Events:
     columns = {}
     for name in dict.fromkeys(name for _, row in rows for name in row):
         if name not in schema.names:
@@ -109,12 +140,14 @@ def _table(rows: Iterable[tuple[int, dict[str, Any]]], schema: Any, read: Callab
         kind = schema.field(name).type
         values = []
         for number, row in rows:
+            if name not in row:
+                raise InputError(f"line {number}, column {name}: missing; null says that it is not known")
             try:
-                value = read(row.get(name), kind) if row.get(name) is not None else None
+                value = read(row[name], kind) if row[name] is not None else None
                 if value is not None and pa.types.is_timestamp(kind):
                     value = parse_instant(value, "event")
                 values.append(pa.scalar(value, kind).as_py())
-            except (ValueError, TypeError, pa.ArrowException, InputError):
+            except (ValueError, OverflowError, pa.ArrowException, InputError):
                 raise InputError(f"line {number}, column {name}: {row[name]!r} is no {kind}") from None
         columns[name] = pa.array(values, kind)
-    return pa.table(columns)
+    return Events(pa.table(columns), tuple(number for number, _ in rows))

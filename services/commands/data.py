@@ -57,3 +57,24 @@ def materialize(to: datetime | None, as_json: bool) -> None:
     emit({"materialized_to": until, "redis": home.safe_redis}) if as_json else say(
         f"online store holds data to {until}"
     )
+
+
+@click.command(
+    epilog="Example: candor push credit_bureau --file reports.csv; tail -1 reports.jsonl | "
+    "candor push credit_bureau --file -"
+)
+@click.argument("view")
+@click.option("--file", "path", required=True, metavar="FILE", help="JSON lines, CSV or Parquet; - for JSON on stdin.")
+@JSON
+def push(view: str, path: str, as_json: bool) -> None:
+    """Add events to a view: into its source table and, where they are the newest, into Redis at once.
+
+    An event has every column of the source table, null for what is not known. Without a
+    created_timestamp it becomes known now. Events that fail validation are refused, all of them.
+    """
+    from services import intake, present
+
+    home = Home.resolve()
+    with step(f"push to {view}"):
+        done = intake.push(home, view, path)
+    emit({"events": done.events, "served": done.served}) if as_json else click.echo(present.pushed(view, done))

@@ -48,13 +48,14 @@ def finished(tmp_path_factory):
 def candor(finished):
     """Run the command line on the finished home, or on another one."""
 
-    def run(*words: str, home: Path | None = None, ok: bool = True, timeout: float = 300, **env: str):
+    def run(*words: str, home: Path | None = None, ok: bool = True, timeout: float = 300, stdin: str = "", **env: str):
         done = subprocess.run(
             [sys.executable, "-m", "services", *words],
             cwd=PROJECT,
             env={name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
             | {"CANDOR_HOME": str(home or finished.home.root)}
             | env,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -39,8 +39,8 @@ def test_help_is_instant_and_every_command_has_an_example(candor):
     assert time.perf_counter() - start < 2  # the promise is 0.5 s; a busy machine gets some grace
     commands = [line.split()[0] for line in text.partition("Commands:\n")[2].splitlines() if line.startswith("  ")]
     commands = [name for name in commands if not name.startswith("-")]
-    assert {"demo", "ingest", "validate", "materialize", "train", "promote", "serve", "score", "profile", "drift",
-            "env", "mlflow", "stop", "doctor"} <= set(commands)  # fmt: skip
+    assert {"demo", "ingest", "validate", "materialize", "push", "train", "promote", "serve", "score", "profile",
+            "drift", "env", "mlflow", "stop", "doctor"} <= set(commands)  # fmt: skip
     for command in commands:
         assert "Example: candor" in candor(command, "--help").stdout or command == "env"
 
@@ -60,10 +60,13 @@ def test_env_lets_plain_feast_work(candor, finished):
     assert facts["redis"] == finished.home.redis
     before = contents(finished.home)
     script = f'{exports}\nset -e\ncd "{REPO_PATH}"\n"{BIN}/feast" feature-views list\n"{BIN}/feast" apply\n'
+    script += f'"{BIN}/feast" materialize 2024-01-01T00:00:00 2026-01-01T00:00:00\n'
     script += f'"{BIN}/feast" materialize-incremental 2026-01-01T00:00:00\n'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=PROJECT, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "credit_bureau" in done.stdout
+    assert "CandorOnlineStore" in done.stdout
+    assert "it/s" not in done.stdout + done.stderr  # a bar is for a terminal
     assert contents(finished.home) == before
 
 

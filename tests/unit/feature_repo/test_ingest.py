@@ -1,5 +1,6 @@
 """Ingest: all source tables or none, and bad input stopped with the file and the column named."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -15,7 +16,7 @@ from feature_repo.portfolios import ingest as module
 from feature_repo.portfolios import portfolio as declarations
 from feature_repo.portfolios.ingest import ingest, list_portfolios
 from feature_repo.portfolios.source_tables import source_schema
-from feature_repo.portfolios.swap import replacing
+from feature_repo.portfolios.swap import replacing, undisturbed
 from feature_repo.registry import table_columns
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -347,7 +348,25 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     with replacing(target) as staging:
         (staging / "b").write_text("new")
     assert [path.name for path in target.iterdir()] == ["b"]
-    assert [path.name for path in tmp_path.iterdir()] == ["sources"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".sources.lock", "sources"]
+
+
+def test_a_folder_is_not_replaced_while_someone_writes_in_it(tmp_path):
+    target = tmp_path / "sources"
+    target.mkdir()
+
+    def replace():
+        with replacing(target) as staging:
+            (staging / "new").touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        with undisturbed(target):
+            waiting = pool.submit(replace)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+            (target / "appended").touch()
+        waiting.result(10)
+    assert [path.name for path in target.iterdir()] == ["new"]
 
 
 def test_what_a_crash_between_the_renames_left_is_restored(tmp_path):

@@ -13,8 +13,9 @@ from feast.data_source import PushMode
 from feast.types import Bool, Float64, Int64, String
 
 from feature_repo.errors import InputError, UnavailableError
+from feature_repo.stores.event_schema import event_schema
 from feature_repo.stores.events import read_events
-from feature_repo.stores.push import event_schema, push
+from feature_repo.stores.push import push
 from tests.contract.online_harness import END, ENGINE, OURS, START, a_redis
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -127,12 +128,45 @@ def test_of_several_events_of_one_applicant_the_newest_is_served(store):
     assert served(store, "facts:ratio") == [0.7]
 
 
-def test_pushing_again_changes_no_answer(store):
+def test_pushing_again_changes_nothing(store, tmp_path):
     for _ in range(2):
-        push(store, "facts", table({}), NOW)
+        assert push(store, "facts", table({}), NOW).events == 1
         frame = pd.DataFrame({"applicant_id": ["A1"], "event_timestamp": [NOW]})
         assert served(store, "facts:ratio") == [0.5]
         assert store.get_historical_features(frame, ["facts:ratio"]).to_df()["ratio"].tolist() == [0.5]
+    assert len(appended(tmp_path)) == 1
+
+
+def test_of_events_given_again_with_new_ones_the_new_are_appended(store, tmp_path):
+    nulls = {"ratio": float("nan"), "home": None, "event_timestamp": NOW - 2 * HOUR}
+    push(store, "facts", table({}, nulls), NOW)
+    push(store, "facts", table({}, {"applicant_id": "A2"}, nulls), NOW)
+    rows = [pq.read_table(path).to_pylist() for path in appended(tmp_path)]
+    assert sorted([row["applicant_id"] for row in file] for file in rows) == [["A1", "A1"], ["A2"]]
+    assert {row["ratio"] for file in rows for row in file} == {0.5, None}
+
+
+def test_other_values_of_the_same_key_and_times_are_refused(store, tmp_path):
+    push(store, "facts", table({}), NOW)
+    with pytest.raises(InputError, match="events holds other values for applicant_id A1, .* a correction has a later"):
+        push(store, "facts", table({"applicant_id": "A2"}, {"home": None}), NOW)
+    assert len(appended(tmp_path)) == 1
+    assert served(store, "facts:home") == ["OWN"]
+    push(store, "facts", table({"home": None, "created_timestamp": NOW}), NOW)
+    assert served(store, "facts:home") == [None]
+
+
+def test_a_view_over_a_push_source_is_pushed_to_as_one_over_its_source(store, tmp_path):
+    assert event_schema(store, "by_feast").equals(event_schema(store, "facts"))
+    assert push(store, "by_feast", table({}), NOW).served == 3
+    assert [served(store, f"{view}:ratio") for view in ("by_feast", "facts", "more")] == [[0.5]] * 3
+    assert len(appended(tmp_path)) == 1
+
+
+def test_repeated_text_of_a_parquet_file_is_text(store):
+    coded = table({}).set_column(6, "home", pa.array(["OWN"]).dictionary_encode())
+    push(store, "facts", coded, NOW)
+    assert served(store, "facts:home") == ["OWN"]
 
 
 def test_without_a_created_time_events_become_known_now(store, tmp_path):
@@ -217,23 +251,28 @@ LINE = (
     '{"applicant_id": "A1", "event_timestamp": "2026-06-01T13:00:00+02:00", "ratio": 1, "count": 3, "flag": true,'
     ' "home": null, "age": 40}\n'
 )
-CSV = "applicant_id,event_timestamp,ratio,count,flag,home,age\n007,2026-06-01T11:00:00Z,1,3,true,,40\n"
+CSV = "applicant_id,event_timestamp,ratio,count,flag,home,age\n007,2026-06-01T11:00:00Z,1,3.0,true,,40\n"
 
 
 def test_json_lines_and_csv_say_the_same(store, tmp_path, monkeypatch):
     schema = event_schema(store, "facts")
-    (tmp_path / "a.jsonl").write_text(LINE + "\n" + LINE)
     (tmp_path / "a.csv").write_text(CSV)
-    lines, cells = (read_events(str(tmp_path / name), schema) for name in ("a.jsonl", "a.csv"))
-    assert len(lines) == 2
+    (tmp_path / "a.jsonl").write_text(LINE + "\n" + LINE)
+    read = [read_events(str(tmp_path / name), schema) for name in ("a.jsonl", "a.csv")]
+    assert [[events.place(row) for row in range(len(events.table))] for events in read] == [
+        ["line 1", "line 3"],
+        ["line 2"],
+    ]
+    lines, cells = (events.table for events in read)
     assert lines.drop_columns("applicant_id").slice(0, 1).to_pylist() == cells.drop_columns("applicant_id").to_pylist()
     assert cells["applicant_id"].to_pylist() == ["007"]
     assert lines["event_timestamp"][0].as_py() == NOW - HOUR
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(LINE.encode())))
-    assert read_events("-", schema).equals(lines.slice(0, 1).combine_chunks())
+    assert read_events("-", schema).table.equals(lines.slice(0, 1).combine_chunks())
     push(store, "facts", lines, NOW)
     pq.write_table(lines, tmp_path / "a.parquet")
-    assert read_events(str(tmp_path / "a.parquet"), schema).num_rows == 2
+    rows = read_events(str(tmp_path / "a.parquet"), schema)
+    assert [rows.place(row) for row in range(len(rows.table))] == ["row 1", "row 2"]
 
 
 @pytest.mark.parametrize(
@@ -242,8 +281,17 @@ def test_json_lines_and_csv_say_the_same(store, tmp_path, monkeypatch):
         ("a.jsonl", "{", "line 1: not JSON"),
         ("a.jsonl", "\n[1]", "line 2: an event is a JSON object"),
         ("a.jsonl", LINE.replace('"ratio": 1', '"ratio": "x"'), "line 1, column ratio: 'x' is no double"),
+        ("a.jsonl", LINE.replace('"count": 3', '"count": 3.5'), "line 1, column count: 3.5 is no int64"),
+        ("a.jsonl", LINE.replace('"count": 3', '"count": 1e999'), "line 1, column count: inf is no int64"),
+        ("a.jsonl", LINE.replace('"count": 3', f'"count": {2**64}'), f"line 1, column count: {2**64} is no int64"),
+        ("a.jsonl", LINE.replace('"ratio": 1', '"ratio": true'), "line 1, column ratio: True is no double"),
+        ("a.jsonl", LINE.replace('"flag": true', '"flag": 1'), "line 1, column flag: 1 is no bool"),
+        ("a.jsonl", LINE.replace('"home": null', '"home": 1'), "line 1, column home: 1 is no string"),
+        ("a.jsonl", LINE.replace('"2026-06-01T13:00:00+02:00"', "5"), "line 1, column event_timestamp: 5 is no time"),
+        ("a.csv", CSV.replace(",3.0,", ",3.5,"), "line 2, column count: '3.5' is no int64"),
         ("a.jsonl", LINE.replace("+02:00", ""), "line 1, column event_timestamp: .* is no timestamp"),
         ("a.jsonl", LINE.replace("ratio", "rato"), "column rato: unknown"),
+        ("a.jsonl", LINE + LINE.replace('"ratio": 1,', ""), "line 2, column ratio: missing; null says"),
         ("a.csv", CSV.replace("true", "maybe"), "line 2, column flag: 'maybe' is no bool"),
         ("a.csv", CSV.replace(",40", ""), "line 2: not as many cells"),
         ("a.csv", CSV.replace(",40", ",40,50"), "line 2: not as many cells"),
