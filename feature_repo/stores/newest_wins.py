@@ -3,7 +3,7 @@
 One script compares and writes a group of rows, so that Redis does it in one step. Of equal event times
 the later write wins: a correction replaces what it corrects. A row is there as a whole or not at all.
 
-A batch of which Redis knows no key yet is written by RESTORE, which costs Redis a fifth of HSET. It
+A batch of which Redis seems to know no key yet is written by RESTORE, which costs Redis a fifth of HSET. It
 refuses a key that is there, so that a push at the same moment is never overwritten: a refused
 row goes through the script like any other.
 
@@ -28,32 +28,42 @@ TOGETHER = 64  # rows a script call: Redis serves nobody else meanwhile, about a
 _UNDER_WAY = 4
 
 _COMPARE_AND_WRITE = b"""
+local byte, call, unpack = string.byte, redis.call, cmsgpack.unpack
 local function instant(raw)
   local seconds, nanos, at = 0, 0, 1
   while at <= #raw do
-    local tag, number, scale, size, byte = string.byte(raw, at), 0, 1, 0, 0
+    local tag, number, scale, size, part = byte(raw, at), 0, 1, 0, 0
     repeat
       at = at + 1
-      byte = string.byte(raw, at)
+      part = byte(raw, at)
       size = size + 1
       if size <= 7 then
-        number = number + byte % 128 * scale
+        number = number + part % 128 * scale
         scale = scale * 128
       end
-    until byte < 128
+    until part < 128
     at = at + 1
     if size == 10 then number = number - 562949953421312 end  -- two's complement, cut to 49 bits
     if tag == 8 then seconds = number else nanos = number end
   end
   return seconds, nanos
 end
+local function usual_seconds(raw)  -- those from 1978 to 3058 take five bytes; 270549120 is what marks the first four
+  local tag, a, b, c, d, e = byte(raw, 1, 6)
+  if tag == 8 and e and a > 127 and b > 127 and c > 127 and d > 127 and e < 128 then
+    return a + b * 128 + c * 16384 + d * 2097152 + e * 268435456 - 270549120
+  end
+end
 local function newer(stored, given)
   if not stored or stored == given then return false end
-  local seconds, nanos = instant(stored)
-  local given_seconds, given_nanos = instant(given)
+  local seconds, given_seconds = usual_seconds(stored), usual_seconds(given)
+  if seconds and given_seconds and seconds ~= given_seconds then return seconds > given_seconds end
+  local nanos, given_nanos
+  seconds, nanos = instant(stored)
+  given_seconds, given_nanos = instant(given)
   return seconds > given_seconds or (seconds == given_seconds and nanos > given_nanos)
 end
-local call, unpack, field, ttl, written = redis.call, cmsgpack.unpack, ARGV[1], ARGV[2], 0
+local field, ttl, written = ARGV[1], ARGV[2], 0
 for row = 1, #KEYS do
   local key, stamp = KEYS[row], ARGV[2 * row + 1]
   if not newer(call('HGET', key, field), stamp) then
@@ -170,10 +180,10 @@ def _ahead(worker: Executor, items: Iterator[_Item]) -> Iterator[_Item]:
 
 
 def _prepared(connection: Any, rows: Rows) -> tuple[Rows, Packed | None]:
-    """Return a batch and, if Redis knows none of its keys, its hashes; another may write one the moment after."""
+    """Return a batch and, if Redis seems to know none of its keys, its hashes; it may refuse some of them."""
     if len(rows) <= TOGETHER:
         return rows, None
-    _send(connection, b"*%d\r\n" % (1 + len(rows)) + bulk(b"EXISTS") + rows.keys.run(0, len(rows)))
+    _send(connection, b"*%d\r\n" % (1 + TOGETHER) + bulk(b"EXISTS") + rows.keys.run(0, TOGETHER))
     return rows, None if _read(connection) else payloads(rows.columns)
 
 
