@@ -22,7 +22,9 @@ from validation.tables import read_parquet, to_frame
 LOANS = "loans"
 
 
-def run_gate(name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSuite, reports: Path) -> GateResult:
+def run_gate(
+    name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSuite, reports: Path, *, distinct: bool = False
+) -> GateResult:
     """Validate a frame or Parquet files against a suite, and write the Data Docs page.
 
     Parameters
@@ -35,6 +37,8 @@ def run_gate(name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSu
         Made by `validation.suites`.
     reports : Path
         Folder of reports; Data Docs go to ``data-docs/`` in it.
+    distinct : bool
+        Whether rows of files that are equal in all of the suite's columns count once.
 
     Returns
     -------
@@ -48,7 +52,8 @@ def run_gate(name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSu
         If no file is there.
     """
     try:
-        frame = data if isinstance(data, pd.DataFrame) else read_parquet(name, data, columns_of(*suite.expectations))
+        wanted = columns_of(*suite.expectations)
+        frame = data if isinstance(data, pd.DataFrame) else read_parquet(name, data, wanted, distinct=distinct)
     except duckdb.Error as error:
         # A conversion error quotes the value that it stumbled on.
         quotes = isinstance(error, duckdb.ConversionException)
@@ -78,6 +83,9 @@ def check_sources(
     home: Home, tables: Mapping[str, Sequence[FeatureSpec]], *, allow_empty: Collection[str] = ()
 ) -> list[GateResult]:
     """Run the gates of a home's source tables, measured on the home's clock.
+
+    A row of an applicant table that is there twice, because an event was pushed twice, counts once: it
+    answers no question differently. A loan counts as often as it is there.
 
     Parameters
     ----------
@@ -109,7 +117,7 @@ def check_sources(
             suite = loans_suite(specs, as_of=as_of, outcomes_as_of=outcomes_as_of, allow_empty=empty)
         else:
             suite = table_suite(table, specs, as_of=as_of, allow_empty=empty)
-        results.append(run_gate(table, home.source_glob(table), suite, home.reports))
+        results.append(run_gate(table, home.source_glob(table), suite, home.reports, distinct=table != LOANS))
     return results
 
 

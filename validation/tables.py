@@ -27,7 +27,7 @@ _NULLABLE: dict[pa.DataType, Any] = {
 }
 
 
-def read_parquet(table: str, path: Path | str, columns: Collection[str]) -> pd.DataFrame:
+def read_parquet(table: str, path: Path | str, columns: Collection[str], *, distinct: bool = False) -> pd.DataFrame:
     """Read those of the named columns that Parquet files have.
 
     Parameters
@@ -38,6 +38,8 @@ def read_parquet(table: str, path: Path | str, columns: Collection[str]) -> pd.D
         Path or glob of the files.
     columns : collection of str
         Columns wanted; one that the files lack is left out without complaint.
+    distinct : bool
+        Whether rows that are equal in all these columns are read once, in no particular order.
 
     Returns
     -------
@@ -60,7 +62,8 @@ def read_parquet(table: str, path: Path | str, columns: Collection[str]) -> pd.D
         # A file with none of the columns still has a number of rows.
         names = [row[0] for row in schema if row[0] in columns] or [schema[0][0]]
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-        arrow = connection.execute(f"SELECT {quoted} FROM read_parquet(?)", [str(path)]).to_arrow_table()
+        select = "SELECT DISTINCT" if distinct else "SELECT"
+        arrow = connection.execute(f"{select} {quoted} FROM read_parquet(?)", [str(path)]).to_arrow_table()
     return to_frame(arrow)
 
 

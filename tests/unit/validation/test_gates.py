@@ -257,6 +257,24 @@ def test_sources_are_measured_on_the_clock_of_the_home(parquet, tmp_path):
     assert [f.column for f in earlier[0].failures] == ["created_timestamp"]
 
 
+def test_an_event_pushed_twice_counts_once_and_a_correction_or_a_loan_given_twice_closes_the_gate(parquet, tmp_path):
+    home = Home(root=tmp_path)
+    home.save_state(HomeState(as_of=AS_OF, outcomes_as_of=datetime(2026, 9, 30, tzinfo=UTC)))
+    parquet(name="sources/credit_bureau/part.parquet")
+    parquet("FROM source LIMIT 3", name="sources/credit_bureau/appended.parquet")
+    parquet(source=LOANS, name="sources/loans/part.parquet")
+    parquet("FROM source LIMIT 3", source=LOANS, name="sources/loans/appended.parquet")
+    bureau, loans = check_sources(home, {"credit_bureau": BUREAU_SPECS, "loans": LOAN_SPECS})
+    assert (bureau.passed, bureau.rows) == (True, ROWS)
+    assert [(f.expectation, f.unexpected) for f in loans.failures] == [("expect_compound_columns_to_be_unique", 6)]
+    parquet(
+        "SELECT * REPLACE (4.9::DOUBLE AS utilization) FROM source LIMIT 3",
+        name="sources/credit_bureau/appended.parquet",
+    )
+    (bureau,) = check_sources(home, {"credit_bureau": BUREAU_SPECS})
+    assert [f.unexpected for f in bureau.failures] == [6]
+
+
 def test_a_clock_set_back_does_not_condemn_rows_that_came_later(parquet, tmp_path):
     home = Home(root=tmp_path, as_of_override=datetime(2026, 1, 4, tzinfo=UTC))
     home.save_state(HomeState(as_of=AS_OF))
