@@ -67,8 +67,7 @@ def gates_json(home: Home, results: Sequence[GateResult]) -> dict[str, Any]:
 
 def pushed(view: str, done: Pushed) -> str:
     """Return what a push did."""
-    older = "" if done.served else "; what is served is newer"
-    return f"{done.events:,} events are in the source of {view}, {done.served:,} newly served{older}"
+    return f"{view}: events {done.events:,}, newly served {done.served:,}"
 
 
 def data_docs(home: Home) -> Path:
