@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from feature_repo.stores.stored import StoredFeatures, StoredView
-from services.scoring import reasons
+from feature_repo.stores.stored import Scalar, StoredFeatures, StoredView
+from services.scoring import offer, reasons
+from services.scoring.errors import FieldProblem
 from services.scoring.inputs import Input
 from services.scoring.loan_request import LoanRequest
 from services.scoring.model import ScoringModel
-from services.scoring.policy import KnockOut, Policy
-from services.scoring.pricing import Loan, price
+from services.scoring.pricing import Loan
 from services.scoring.schemas import (
     Decision,
     Explained,
@@ -20,7 +20,6 @@ from services.scoring.schemas import (
     GuardResult,
     Reason,
     Recommendation,
-    Terms,
     iso,
     maybe_iso,
 )
@@ -71,19 +70,18 @@ def decide(
     ------
     InputError
         If the amount is too small for so many payments.
+    FieldProblem
+        If stored values are implausible and the policy refuses such requests.
     """
     policy = model.policy
     values = {name: item.value for name, item in inputs.items()}
     violations = model.guard.check(values)
-    knocked_out = [rule for rule in policy.knock_out if rule.fires(values[rule.feature])]
+    critical = [violation for violation in violations if violation.level == "critical"]
+    if critical and policy.guard.critical == "refuse":
+        raise FieldProblem(*((violation.feature, f"stored value: {violation.message}") for violation in critical))
     scored = model.scorer.score({spec.name: values[spec.name] for spec in model.contract.model_features})
-    recommendation, doubts = _recommend(policy, knocked_out, scored.pd, inputs, violations)
-    loan = None if recommendation == "DECLINED" else price(request.amount, request.term_months, policy.apr(scored.pd))
-    adverse: tuple[Reason, ...] = ()
-    if knocked_out:
-        adverse = reasons.of_rules(knocked_out, model)
-    elif recommendation == "DECLINED":
-        adverse = reasons.of_model(scored.impacts, inputs, stored.views, model)
+    weighed = _weigh(request, stored, inputs, values, scored, critical, model)
+    is_approved, loan = weighed.recommendation == "APPROVED", weighed.loan
     low, high = scored.interval
     decision = Decision(
         decision_id=occasion.decision_id,
@@ -92,12 +90,14 @@ def decide(
         as_of=iso(occasion.as_of),
         credit_score=policy.credit_score(scored.pd),
         default_probability=scored.pd,
-        approval_recommendation=recommendation,
-        recommended_terms=_terms(loan, approved=recommendation == "APPROVED"),
+        approval_recommendation=weighed.recommendation,
+        recommended_terms=offer.terms_of(loan, approved=is_approved),
+        counter_offer=offer.terms_of(weighed.counter, approved=True) if weighed.counter else None,
+        expected_loss=offer.expected_loss(loan, scored.pd, policy) if loan else None,
         explanation=_explain(scored.impacts, inputs),
-        adverse_action_reasons=adverse,
-        review_reasons=doubts,
-        confidence=policy.confidence_in(high - low, _absent_views(stored.views, inputs, model)),
+        adverse_action_reasons=weighed.adverse,
+        review_reasons=weighed.doubts,
+        confidence=policy.confidence_in(high - low, _absent_views(stored.views, scored.impacts, values, model)),
         probability_interval=scored.interval,
         guard=GuardResult(not violations, violations),
         freshness={
@@ -110,43 +110,84 @@ def decide(
     return Verdict(decision, scored)
 
 
-def _recommend(
-    policy: Policy,
-    knocked_out: Sequence[KnockOut],
-    pd: float,
-    inputs: Mapping[str, Input],
-    violations: Sequence[Violation],
-) -> tuple[Recommendation, tuple[str, ...]]:
-    """Return the recommendation and why a person has to look at it.
+@dataclass(frozen=True)
+class _Weighed:
+    """What became of a request: reasons only of a decline, doubts only of a review."""
 
-    Implausible data neither approve nor decline. An unknown value that a rule needs only keeps an
+    recommendation: Recommendation
+    adverse: tuple[Reason, ...] = ()
+    doubts: tuple[str, ...] = ()
+    loan: Loan | None = None
+    counter: Loan | None = None
+
+
+def _weigh(
+    request: LoanRequest,
+    stored: StoredFeatures,
+    inputs: Mapping[str, Input],
+    values: Mapping[str, Scalar | None],
+    scored: Scored,
+    critical: Sequence[Violation],
+    model: ScoringModel,
+) -> _Weighed:
+    """Apply rules, cutoffs and limits, in this order.
+
+    Implausible data neither approve nor decline, unless a rule does. What is not known only keeps an
     approval back: a decline does not hang on it.
     """
-    if knocked_out:
-        return "DECLINED", ()
-    recommendation = policy.recommend(pd)
-    doubts = [violation.message for violation in violations if violation.level == "critical"]
-    if recommendation != "DECLINED":
-        unknown = [rule for rule in policy.knock_out if rule.when_missing == "review"]
-        doubts += [f"{rule.feature} is not known" for rule in unknown if inputs[rule.feature].value is None]
-    if recommendation == "MANUAL_REVIEW":
+    policy = model.policy
+    unknown = _unknown(values, stored.views, scored.impacts, model)
+    is_sure = not critical and not unknown
+    if rules := [rule for rule in policy.knock_out if rule.fires(values[rule.feature])]:
+        can_counter = is_sure and offer.are_about_terms(rules, model)
+        counter = offer.counter_offer(request, values, model) if can_counter else None
+        return _Weighed("DECLINED", reasons.of_rules(rules, model), counter=counter)
+    doubts = [violation.message for violation in critical]
+    opinion = policy.recommend(scored.pd)
+    loan = policy.price(request.amount, request.term_months, scored.pd)
+    limits = offer.limits_exceeded(loan, values, policy)
+    if limits or opinion == "DECLINED":
+        if critical:
+            return _Weighed("MANUAL_REVIEW", doubts=tuple(doubts))
+        counter = offer.counter_offer(request, values, model) if limits and is_sure else None
+        # Whom the model declines on any terms is told what the model says.
+        told_limits = bool(counter) or opinion != "DECLINED"
+        adverse = limits if told_limits else reasons.of_model(scored.impacts, inputs, stored.views, model)
+        return _Weighed("DECLINED", adverse, counter=counter)
+    doubts += [*unknown, *offer.doubts_about(loan, scored.pd, policy)]
+    if opinion == "MANUAL_REVIEW":
         doubts.append("The default probability lies between approval and decline")
-    return ("MANUAL_REVIEW", tuple(doubts)) if doubts else (recommendation, ())
+    return _Weighed("MANUAL_REVIEW" if doubts else "APPROVED", doubts=tuple(doubts), loan=loan)
 
 
-def _terms(loan: Loan | None, approved: bool) -> Terms:
-    if loan is None:
-        return Terms(approved=False)
-    return Terms(
-        approved=approved,
-        amount=loan.principal / 100,
-        term_months=loan.term_months,
-        apr=loan.apr,
-        monthly_payment=loan.payment / 100,
-        last_payment=loan.last_payment / 100,
-        finance_charge=loan.finance_charge / 100,
-        total_of_payments=loan.total_of_payments / 100,
-    )
+def _unknown(
+    values: Mapping[str, Scalar | None],
+    views: Mapping[str, StoredView],
+    impacts: Mapping[str, float],
+    model: ScoringModel,
+) -> list[str]:
+    """Return what the machine would have to know before it approves, in words.
+
+    Parameters
+    ----------
+    impacts : mapping of str to float
+        Its keys are the features that the model reads.
+    """
+    policy = model.policy
+    needed = [rule.feature for rule in policy.knock_out if rule.when_missing == "review"]
+    if policy.affordability.when_missing == "review":
+        needed.append(policy.affordability.income)
+    found = [f"{name} is not known" for name in dict.fromkeys(needed) if values[name] is None]
+    for evidence in policy.evidence:
+        for view in evidence.views:
+            read = [spec.name for spec in model.views[view].features if spec.name in impacts]
+            if not read:
+                continue
+            instead = [name for name in evidence.or_in_request if name in read]
+            if views[view].status != "PRESENT" and not (instead and all(values[n] is not None for n in instead)):
+                found.append(model.views[view].missing_reason or f"{view} is not there")
+            break
+    return found
 
 
 def _explain(impacts: Mapping[str, float], inputs: Mapping[str, Input]) -> tuple[Explained, ...]:
@@ -165,10 +206,15 @@ def _explain(impacts: Mapping[str, float], inputs: Mapping[str, Input]) -> tuple
     )
 
 
-def _absent_views(views: Mapping[str, StoredView], inputs: Mapping[str, Input], model: ScoringModel) -> int:
-    """Count the views that were not there and that the request did not make up for."""
+def _absent_views(
+    views: Mapping[str, StoredView],
+    impacts: Mapping[str, float],
+    values: Mapping[str, Scalar | None],
+    model: ScoringModel,
+) -> int:
+    """Count the views that the model reads, that were not there and that the request did not make up for."""
     return sum(
         view.status != "PRESENT"
-        and any(spec.role == "model" and inputs[spec.name].value is None for spec in model.views[name].features)
+        and any(spec.name in impacts and values[spec.name] is None for spec in model.views[name].features)
         for name, view in views.items()
     )

@@ -12,116 +12,44 @@ from msgspec import Meta
 
 from feature_repo.contract import Contract
 from feature_repo.errors import InputError
+from services.scoring.policy_sections import (
+    Affordability,
+    Confidence,
+    CounterOffers,
+    Cutoff,
+    Evidence,
+    ExpectedLoss,
+    FirstPayment,
+    GuardRule,
+    KnockOut,
+    Legal,
+    RequestDefaults,
+    ScoreScale,
+    Section,
+    Text,
+    Tier,
+)
+from services.scoring.pricing import Loan, price
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 
-Probability = Annotated[float, Meta(gt=0, le=1)]
-Percent = Annotated[float, Meta(ge=0, le=100)]
-Text = Annotated[str, Meta(min_length=1)]
 
-
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A part of the policy; an unknown key is a mistake."""
-
-
-class KnockOut(_Section, frozen=True, kw_only=True):
-    """A rule that declines whatever the model says.
-
-    Parameters
-    ----------
-    code : str
-        Name of the rule in answers and logs.
-    feature : str
-        Feature of the contract that it reads.
-    is_false : bool
-        Fires when a flag is false.
-    above, below : float or None
-        Fires when a number is strictly above or below.
-    when_missing : {"review", "ignore"}
-        What an unknown value does.
-    reason : str
-        Principal reason told; empty for the feature's own.
-    """
-
-    code: Text
-    feature: Text
-    is_false: bool = False
-    above: float | None = None
-    below: float | None = None
-    when_missing: Literal["review", "ignore"] = "ignore"
-    reason: str = ""
-
-    def fires(self, value: float | int | bool | str | None) -> bool:
-        """Return whether the rule declines this value; an unknown value never does."""
-        if value is None or isinstance(value, str):
-            return False
-        if self.is_false:
-            return value is False
-        return (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
-
-
-class RequestDefaults(_Section, frozen=True, kw_only=True):
-    """What a request that does not say is taken to mean."""
-
-    default_term_months: Annotated[int, Meta(ge=1, le=120)]
-
-
-class Cutoff(_Section, frozen=True, kw_only=True):
-    """PD up to which a request is approved, and above which it is declined."""
-
-    approve_max_pd: Probability
-    decline_above_pd: Probability
-
-
-class Tier(_Section, frozen=True, kw_only=True):
-    """Annual percentage rate for a PD of at most `max_pd`."""
-
-    max_pd: Probability
-    apr: Percent
-
-
-class ScoreScale(_Section, frozen=True, kw_only=True):
-    """Points at given odds, points that double the odds, and the range of the score."""
-
-    points: float
-    odds: Annotated[float, Meta(gt=0)]
-    pdo: Annotated[float, Meta(gt=0)]
-    min: int
-    max: int
-
-
-class ConfidenceLevel(_Section, frozen=True, kw_only=True):
-    """Widest probability interval and most absent views of a confidence level."""
-
-    max_width: Probability
-    max_absent_views: Annotated[int, Meta(ge=0)]
-
-
-class Confidence(_Section, frozen=True, kw_only=True):
-    """Conditions of HIGH and MEDIUM; whatever meets neither is LOW."""
-
-    high: ConfidenceLevel
-    medium: ConfidenceLevel
-
-
-class Legal(_Section, frozen=True, kw_only=True):
-    """Numbers that a law or an official comment sets: age in years, APR in percent, count of reasons."""
-
-    age: Annotated[int, Meta(ge=0, le=130)]
-    max_apr: Percent
-    max_reasons: Annotated[int, Meta(ge=1, le=4)]
-
-
-class Policy(_Section, frozen=True, kw_only=True):
+class Policy(Section, frozen=True, kw_only=True):
     """The whole policy."""
 
     version: Text
     request: RequestDefaults
+    guard: GuardRule
     cutoff: Cutoff
     score: ScoreScale
     confidence: Confidence
+    first_payment: FirstPayment
+    affordability: Affordability
+    counter_offer: CounterOffers
+    expected_loss: ExpectedLoss
     legal: Legal
     knock_out: tuple[KnockOut, ...]
+    evidence: tuple[Evidence, ...]
     tier: Annotated[tuple[Tier, ...], Meta(min_length=1)]
 
     @property
@@ -135,10 +63,16 @@ class Policy(_Section, frozen=True, kw_only=True):
             return "APPROVED"
         return "MANUAL_REVIEW" if pd <= self.cutoff.decline_above_pd else "DECLINED"
 
-    def apr(self, pd: float) -> float:
-        """Return the annual percentage rate of a PD, that of the last tier above all of them."""
-        index = bisect_left([tier.max_pd for tier in self.tier], pd)
-        return self.tier[min(index, len(self.tier) - 1)].apr
+    def tier_of(self, pd: float) -> Tier:
+        """Return the tier of a PD, the last one above all of them."""
+        index = bisect_left(self.tier, pd, key=lambda tier: tier.max_pd)
+        return self.tier[min(index, len(self.tier) - 1)]
+
+    def price(self, principal: int, term_months: int, pd: float) -> Loan:
+        """Return the loan of an amount in cents at the price of a PD; errors as for `pricing.price`."""
+        tier = self.tier_of(pd)
+        fee = tier.fee(principal)
+        return price(principal, term_months, tier.rate, fee=fee, odd_days=self.first_payment.odd_days)
 
     def credit_score(self, pd: float) -> int:
         """Return the credit score of a PD: offset + pdo / ln 2 * ln(good : bad), within the range.
@@ -171,7 +105,7 @@ class Policy(_Section, frozen=True, kw_only=True):
         return "LOW"
 
     def check_contract(self, contract: Contract) -> None:
-        """Check that every rule reads a feature of the contract and has a reason to give.
+        """Check that every rule reads what the contract has, and has a reason to give.
 
         Raises
         ------
@@ -186,6 +120,17 @@ class Policy(_Section, frozen=True, kw_only=True):
                 raise InputError(f"policy: rule {rule.code!r} has no reason to tell, and neither has {rule.feature!r}")
             if known[rule.feature].kind == "category" or rule.is_false != (known[rule.feature].kind == "flag"):
                 raise InputError(f"policy: rule {rule.code!r} does not fit the kind of {rule.feature!r}")
+        income = known.get(self.affordability.income)
+        if income is None or income.kind not in ("number", "count"):
+            raise InputError(f"policy: affordability.income {self.affordability.income!r} is no number of the contract")
+        views = {view.name: {spec.name for spec in view.features} for view in contract.views}
+        for evidence in self.evidence:
+            for view in evidence.views:
+                if view not in views:
+                    raise InputError(f"policy: evidence names {view!r}, which is no view of the contract")
+            for name in evidence.or_in_request:
+                if not any(name in views[view] for view in evidence.views):
+                    raise InputError(f"policy: evidence names {name!r}, which is in none of its views")
 
 
 def load_policy(text: bytes) -> Policy:
@@ -212,16 +157,18 @@ def load_policy(text: bytes) -> Policy:
 
 def _problems(policy: Policy) -> list[str]:
     limits = [tier.max_pd for tier in policy.tier]
-    rates = [tier.apr for tier in policy.tier]
+    rates = [tier.rate for tier in policy.tier]
     high, medium = policy.confidence.high, policy.confidence.medium
+    terms = policy.counter_offer.terms
     codes = [rule.code for rule in policy.knock_out]
     conditions = [(rule.is_false, rule.above is not None, rule.below is not None) for rule in policy.knock_out]
     checks = {
         "approve_max_pd is above decline_above_pd": policy.cutoff.approve_max_pd > policy.cutoff.decline_above_pd,
         "tiers need rising max_pd": any(a >= b for a, b in zip(limits, limits[1:], strict=False)),
-        "tiers need rising apr": any(a >= b for a, b in zip(rates, rates[1:], strict=False)),
+        "tiers need rising rate": any(a >= b for a, b in zip(rates, rates[1:], strict=False)),
+        "counter_offer.terms need rising months": any(a >= b for a, b in zip(terms, terms[1:], strict=False)),
         "the last tier ends below decline_above_pd": limits[-1] < policy.cutoff.decline_above_pd,
-        f"an apr is above the legal {policy.legal.max_apr} %": rates[-1] > policy.legal.max_apr,
+        f"a rate is above the legal {policy.legal.max_apr} %": rates[-1] > policy.legal.max_apr,
         "score.min is not below score.max": policy.score.min >= policy.score.max,
         "confidence.high is laxer than confidence.medium": high.max_width > medium.max_width
         or high.max_absent_views > medium.max_absent_views,

@@ -13,7 +13,7 @@ from feature_repo.contract import FeatureSpec
 from feature_repo.stores.stored import StoredView
 from services.scoring.inputs import REQUEST, Input
 from services.scoring.model import ScoringModel
-from services.scoring.policy import KnockOut
+from services.scoring.policy_sections import KnockOut
 from services.scoring.schemas import Reason
 
 

@@ -19,9 +19,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     amount, monthly_payment, last_payment, finance_charge, total_of_payments : float or None
-        Currency, exact to the cent.
+        Currency, exact to the cent. The finance charge is interest and fee; with `amount_financed` it makes up the
+        total of payments.
     apr : float or None
-        Annual percentage rate, percent.
+        Annual percentage rate, percent, fee included.
+    note_rate : float or None
+        Rate at which interest is charged, percent a year.
+    origination_fee, amount_financed : float or None
+        Charge paid at consummation, and the amount less that charge; currency.
     """
 
     approved: bool
@@ -32,6 +37,23 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     last_payment: float | None = None
     finance_charge: float | None = None
     total_of_payments: float | None = None
+    note_rate: float | None = None
+    origination_fee: float | None = None
+    amount_financed: float | None = None
+
+
+class ExpectedLoss(msgspec.Struct, frozen=True):
+    """PD x loss given default x exposure at default, and the finance charge less the cost of funds; currency.
+
+    Parameters
+    ----------
+    covered : bool
+        Whether the margin is at least the expected loss.
+    """
+
+    amount: float
+    margin: float
+    covered: bool
 
 
 class Explained(msgspec.Struct, frozen=True):
@@ -101,6 +123,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         The three features that weigh most, either way.
     adverse_action_reasons : tuple of Reason
         At most four, largest first; empty unless declined.
+    counter_offer : Terms or None
+        When only amount, term, payment or charges stood against an approval: terms that a new request would be
+        approved on. The request itself is declined, and the reasons say why.
+    expected_loss : ExpectedLoss or None
+        Of the terms recommended; None where there are none.
     review_reasons : tuple of str
         Why a person decides; empty unless under review.
     confidence : {"HIGH", "MEDIUM", "LOW"}
@@ -115,6 +142,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     default_probability: float
     approval_recommendation: Recommendation
     recommended_terms: Terms
+    counter_offer: Terms | None
+    expected_loss: ExpectedLoss | None
     explanation: tuple[Explained, ...]
     adverse_action_reasons: tuple[Reason, ...]
     review_reasons: tuple[str, ...]
@@ -177,7 +206,7 @@ def iso(instant: datetime) -> str:
     >>> iso(datetime(2026, 11, 22, 12, tzinfo=UTC))
     '2026-11-22T12:00:00.000000Z'
     """
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def maybe_iso(instant: datetime | None) -> str | None:

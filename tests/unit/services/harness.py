@@ -51,6 +51,7 @@ CONTRACT = Contract(
             missing_reason="No recent credit bureau report was available",
             features=(
                 _spec("debt_to_income_ratio", "credit_bureau", "number", low=0, high=10),
+                _spec("credit_utilization", "credit_bureau", "number", low=0, high=5),
                 _spec("num_inquiries", "credit_bureau", "count", low=0, high=100),
                 _spec("months_since_delinquency", "credit_bureau", "number", null_means="never delinquent", low=0),
             ),
@@ -72,7 +73,12 @@ CONTRACT = Contract(
 )
 GOOD: dict[str, dict[str, Any]] = {
     "applicant_profile": {"annual_income": 60000.0, "home_ownership": "OWN", "of_legal_age": True},
-    "credit_bureau": {"debt_to_income_ratio": 0.1, "num_inquiries": 0, "months_since_delinquency": None},
+    "credit_bureau": {
+        "debt_to_income_ratio": 0.1,
+        "credit_utilization": 0.2,
+        "num_inquiries": 0,
+        "months_since_delinquency": None,
+    },
     "account_cashflow": {"inflow_90d": 15000.0},
 }
 

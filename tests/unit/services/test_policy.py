@@ -20,7 +20,7 @@ def changed(old, new):
 def test_the_policy_in_force_fits_its_numbers():
     assert POLICY.request.default_term_months == 12
     assert (POLICY.approve_max_pd, POLICY.cutoff.decline_above_pd) == (0.20, 0.22)
-    assert (POLICY.apr(0.001), POLICY.apr(0.04), POLICY.apr(0.0400001), POLICY.apr(0.22)) == (8.99, 8.99, 11.99, 35.99)
+    assert [POLICY.tier_of(pd).rate for pd in (0.001, 0.04, 0.0400001, 0.22)] == [8.99, 8.99, 11.99, 35.99]
     assert POLICY.legal.max_apr == 36.0
 
 
@@ -44,7 +44,7 @@ def test_the_score_is_scaled_to_odds(pd, score):
 def test_the_score_never_rises_with_the_risk(a, b):
     low, high = sorted((a, b))
     assert 300 <= POLICY.credit_score(high) <= POLICY.credit_score(low) <= 850
-    assert POLICY.apr(low) <= POLICY.apr(high)
+    assert POLICY.tier_of(low).rate <= POLICY.tier_of(high).rate
 
 
 @pytest.mark.parametrize(
@@ -65,20 +65,25 @@ def test_confidence_follows_what_is_known(width, absent, level):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('version = "2026.1"', 'version = "2026.1"\nsurprise = 1', "unknown field `surprise`"),
+        ('version = "2026.2"', 'version = "2026.2"\nsurprise = 1', "unknown field `surprise`"),
         ("default_term_months = 12", "default_term = 12", "unknown field `default_term`"),
         ("default_term_months = 12", "default_term_months = 12.5", r"Expected `int`.*\$\.request"),
         ("pdo = 40.0", "pdo = 0.0", "> 0.0"),
         ("approve_max_pd = 0.20", "approve_max_pd = 0.23", "approve_max_pd is above decline_above_pd"),
         ("max_pd = 0.06", "max_pd = 0.03", "rising max_pd"),
-        ("apr = 11.99", "apr = 8.0", "rising apr"),
-        ("apr = 35.99", "apr = 36.5", "above the legal 36.0 %"),
+        ("rate = 11.99", "rate = 8.0", "rising rate"),
+        ("rate = 35.99", "rate = 36.5", "above the legal 36.0 %"),
         ("max_pd = 1.0", "max_pd = 0.21", "ends below decline_above_pd"),
         ("max = 850", "max = 300", r"score\.min"),
         ("max_width = 0.15", "max_width = 0.01", r"confidence\.high"),
         ("is_false = true", "is_false = true\nabove = 1.0", "exactly one of"),
         ("is_false = true", "", "exactly one of"),
         ('code = "term_above_limit"', 'code = "amount_above_limit"', "one code"),
+        ("odd_days = 0", "odd_days = 30", "<= 29"),
+        ("max_share = 0.5", "max_share = 0.0", "> 0.0"),
+        ("terms = [3, 6,", "terms = [6, 3,", "rising months"),
+        ('critical = "review"', 'critical = "ignore"', r"\$\.guard\.critical"),
+        ("max_pd = 0.04", "max_pd = 0.04\nfee_flat = -1.0", ">= 0.0"),
         ("max_reasons = 4", "max_reasons = 5", "<= 4"),
         ("[cutoff]", "[cutoff", "policy"),
     ],
@@ -99,6 +104,9 @@ def test_a_policy_that_is_not_text_is_refused():
         ('feature = "of_legal_age"', 'feature = "of_age"', "the contract does not have"),
         ('feature = "of_legal_age"', 'feature = "annual_income"', "does not fit the kind"),
         ('feature = "purchase_amount"\nabove', 'feature = "home_ownership"\nabove', "does not fit the kind"),
+        ('income = "annual_income"', 'income = "home_ownership"', "affordability.income"),
+        ('views = ["applicant_profile"]', 'views = ["profile"]', "'profile', which is no view"),
+        ('or_in_request = ["annual_income"]', 'or_in_request = ["inflow_90d"]', "'inflow_90d', which is in none"),
     ],
 )
 def test_a_policy_must_fit_the_contract(old, new, message):

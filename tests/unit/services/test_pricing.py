@@ -1,12 +1,13 @@
-from decimal import Decimal
+import math
+from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from feature_repo.errors import InputError
-from services.scoring.pricing import price, to_cents
+from services.scoring.pricing import price, share_of, to_cents
 
 AMOUNTS = st.integers(5_000, 10**9)
 TERMS = st.integers(1, 60)
@@ -48,10 +49,75 @@ def test_the_payments_pay_the_loan_off_exactly(principal, term, apr):
         assert abs(loan.payment - exact) <= Fraction(1, 2)
 
 
+@given(st.integers(20_000, 10**10), st.integers(1, 120), st.integers(1, 10_000).map(lambda n: n / 100))
+def test_every_figure_is_rounded_half_up_from_its_exact_ratio(principal, term, apr):
+    rate = Fraction(Decimal(str(apr))) / 1200
+
+    def cents(value):
+        return math.floor(value + Fraction(1, 2))
+
+    payment = cents(principal * rate / (1 - (1 + rate) ** -term))
+    balance, balances = principal, 0
+    for _ in range(term - 1):
+        balances += balance
+        balance += cents(balance * rate) - payment
+    loan = price(principal, term, apr)
+    assert (loan.payment, loan.last_payment) == (payment, balance + cents(balance * rate))
+    assert loan.balance_months == balances + balance
+
+
+@given(st.integers(20_000, 10**10), st.integers(1, 120), st.integers(1, 10_000).map(lambda n: n / 100))
+def test_the_payment_is_that_of_forty_decimal_digits_but_where_these_miss_half_a_cent(principal, term, apr):
+    context = Context(prec=40)
+    rate = context.divide(Decimal(str(apr)), Decimal(1200))
+    exact = context.divide(principal * rate, 1 - context.power(1 + rate, -term))
+    assume(abs(exact % 1 - Decimal("0.5")) > Decimal("1e-20"))
+    assert price(principal, term, apr).payment == int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+@given(AMOUNTS, TERMS, RATES, st.integers(0, 29))
+def test_odd_days_bear_simple_interest_before_the_first_month(principal, term, apr, days):
+    loan = price(principal, term, apr, odd_days=days)
+    rate = Fraction(Decimal(str(apr))) / 1200
+    waited = principal * (1 + rate * days / 30)
+    exact = waited * (rate / (1 - (1 + rate) ** -term) if rate else Fraction(1, term))
+    assert abs(loan.payment - exact) <= Fraction(1, 2)
+    balance = principal + int(waited * (1 + rate) - principal + Fraction(1, 2)) - loan.payment
+    for _ in range(term - 1):
+        balance += int(balance * rate + Fraction(1, 2)) - loan.payment
+    assert balance + loan.payment - loan.last_payment == 0
+
+
+def test_a_fee_is_part_of_what_the_credit_costs():
+    plain, charged = price(350_000, 12, 8.99), price(350_000, 12, 8.99, fee=5_000)
+    assert charged.payment == plain.payment
+    assert charged.amount_financed == 345_000
+    assert charged.finance_charge == plain.finance_charge + 5_000
+    assert charged.amount_financed + charged.finance_charge == charged.total_of_payments
+    assert plain.apr == plain.rate == charged.rate == 8.99 < charged.apr
+
+
+def test_a_fee_that_eats_up_the_loan_costs_without_end():
+    assert price(5_000, 12, 8.99, fee=5_000).apr == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("cents", "percent", "share"), [(350_000, 1.5, 5250), (50, 1.0, 1), (49, 1.0, 0), (99, 0.0, 0)]
+)
+def test_a_share_is_rounded_half_up(cents, percent, share):
+    assert share_of(cents, percent) == share
+
+
 @pytest.mark.parametrize(("principal", "term", "apr"), [(0, 12, 8.99), (100, 0, 8.99), (100, 12, -1.0)])
 def test_no_loan_is_no_loan(principal, term, apr):
     with pytest.raises(ValueError, match="no loan"):
         price(principal, term, apr)
+
+
+@pytest.mark.parametrize("more", [{"fee": -1}, {"odd_days": 30}, {"odd_days": -1}])
+def test_no_fee_is_given_and_no_month_is_odd(more):
+    with pytest.raises(ValueError, match="no loan"):
+        price(350_000, 12, 8.99, **more)
 
 
 def test_a_few_cents_are_not_paid_back_in_many_payments():
