@@ -33,30 +33,20 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
     (0.043324, [None])
     """
     import numpy as np  # Feast ships this function as source text: it must bring its own names
-    from numpy.typing import NDArray
 
-    def column(name: str) -> NDArray[np.float64]:
-        return np.array([np.nan if value is None else value for value in inputs[name]], dtype=np.float64)
-
-    def positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(values > 0, values, np.nan)
-
-    def nullable(values: NDArray[np.float64]) -> list[float | None]:
-        return [None if value != value else value for value in values.tolist()]
-
-    amount = positive(column("purchase_amount"))
+    names = ["purchase_amount", "term_months", "annual_income", "debt_to_income_ratio", "inflow_90d"]
+    given = np.array([inputs[name] for name in names], dtype=np.float64)  # None becomes NaN
+    given[:2][given[:2] <= 0] = np.nan
+    amount, term, income, debt_to_income, inflow = given
     monthly_rate = 0.15 / 12
-
+    instalment = amount * monthly_rate / (1 - (1 + monthly_rate) ** -term)
     # Who declares nothing, or next to nothing, must not look better than who declares a little.
-    def at_least_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.maximum(values, 1.0)
-
-    instalment = amount * monthly_rate / (1 - (1 + monthly_rate) ** -positive(column("term_months")))
-    income = at_least_one(column("annual_income"))
+    income, inflow = np.maximum(income, 1.0), np.maximum(inflow, 1.0)
     instalment_to_income = instalment * 12 / income
-    return {
-        "instalment_to_income": nullable(instalment_to_income),
-        "purchase_to_income": nullable(amount / income),
-        "debt_to_income_after": nullable(column("debt_to_income_ratio") + instalment_to_income),
-        "instalment_to_inflow": nullable(instalment * 3 / at_least_one(column("inflow_90d"))),
+    ratios = {
+        "instalment_to_income": instalment_to_income,
+        "purchase_to_income": amount / income,
+        "debt_to_income_after": debt_to_income + instalment_to_income,
+        "instalment_to_inflow": instalment * 3 / inflow,
     }
+    return {name: [None if value != value else value for value in column.tolist()] for name, column in ratios.items()}

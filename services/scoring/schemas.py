@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -198,6 +199,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[ProblemItem, ...] = ()
 
 
+@lru_cache(4096)  # one decision tells the same instants again and again
 def iso(instant: datetime) -> str:
     """Return an instant as ISO 8601 in UTC, with microseconds and Z.
 

@@ -1,0 +1,173 @@
+"""A whole explained decision beside Feast's feature server and a bare handler, over HTTP, one worker each.
+
+Needs ``wrk`` and ``hey`` (Debian's packages of that name). All contenders answer for the same applicants from
+the same Redis, one after the other, 16 connections each:
+
+- ``feast serve``: the stored features of the model's feature service, nothing else;
+- ``bare handler``: Litestar, one HMGET, one lookup in the same model's tables, nothing checked, decoded or logged;
+- ``candor serve``: the decision, with guard, policy, terms, reasons and the durable log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CONNECTIONS = 16
+SECONDS = 8
+APPLICANTS = 2000
+PROJECT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+
+
+def run(seconds: int = SECONDS) -> list[dict[str, Any]]:
+    """Return ``name``, ``requests/s``, ``p50_ms``, ``p99_ms`` and errors at full load, and ratios to the two others.
+
+    The last row is our latency at half the load that it can take.
+    """
+    for tool in ("wrk", "hey"):
+        if not shutil.which(tool):
+            return [{"name": f"not measured: {tool} is not installed (apt-get install {tool})"}]
+    with tempfile.TemporaryDirectory(prefix="candor-bench-") as folder:
+        home = Path(folder) / "home"
+        environment = {**os.environ, "CANDOR_HOME": str(home)}
+        candor = [sys.executable, "-m", "services"]
+        subprocess.run(
+            [*candor, "demo", "--no-serve", "--applicants", str(APPLICANTS)],
+            env=environment, cwd=PROJECT, check=True, capture_output=True,
+        )  # fmt: skip
+        try:
+            facts = json.loads(subprocess.check_output([*candor, "env", "--json"], env=environment, cwd=PROJECT))
+            environment["FEAST_FS_YAML_FILE_PATH"] = facts["feature_store_yaml"]
+            return _measured(Path(folder), environment, facts, seconds)
+        finally:
+            subprocess.run([*candor, "stop"], env=environment, cwd=PROJECT, check=True, capture_output=True)
+
+
+def _measured(folder: Path, environment: dict[str, str], facts: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
+    from feature_repo.home import Home
+    from training.bundle import bundle_path, load_bundle, read_champion
+
+    home = Home(Path(facts["home"]))
+    bundle = load_bundle(bundle_path(home, read_champion(home).bundle))
+    features = [f"{view.name}:{spec.name}" for view in bundle.contract.views for spec in view.features]
+    decision = folder / "decision.lua"
+    decision.write_text(_script(b'{"applicant_id": "%s", "purchase_amount": 3500, "term_months": 12}'))
+    asked = json.dumps({"features": features, "entities": {"applicant_id": ["%s"]}}).encode()
+    reading = folder / "features.lua"
+    reading.write_text(_script(asked))
+    found: dict[str, dict[str, float]] = {}
+    port = _free_port()
+    with _server([str(PROGRAMS / "feast"), "serve", "-p", str(port), "-w", "1", "--no-access-log"],
+                 environment, port, "/health", PROJECT / "feature_repo"):  # fmt: skip
+        found["feast serve"] = _load(f"http://127.0.0.1:{port}/get-online-features", reading, seconds)
+    port = _free_port()
+    bare = {**environment, "BARE_BUNDLE": str(bundle.path), "BARE_REDIS": facts["redis"]}
+    command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.bare_handler:app", "--port", str(port),
+               "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]  # fmt: skip
+    with _server(command, bare, port, "/health", PROJECT):
+        found["bare handler"] = _load(f"http://127.0.0.1:{port}/predict", decision, seconds)
+    port = _free_port()
+    with _server([sys.executable, "-m", "services", "serve", "--port", str(port)],
+                 environment, port, "/health/ready", PROJECT):  # fmt: skip
+        url = f"http://127.0.0.1:{port}/predict"
+        ours = found["candor serve"] = _load(url, decision, seconds)
+        half = _paced(url, ours["requests/s"] / 2, seconds)
+    rows: list[dict[str, Any]] = [
+        {"name": name}
+        | figures
+        | {
+            f"times {other}": figures["requests/s"] / found[other]["requests/s"]
+            for other in ("feast serve", "bare handler")
+        }
+        for name, figures in found.items()
+    ]
+    return [*rows, {"name": "candor serve, half that load"} | half]
+
+
+def _script(body: bytes) -> str:
+    """Return a script for wrk that asks for one applicant after the other."""
+    text = json.dumps(body.decode().replace("%s", "\0"))[1:-1].replace("\\u0000", "%s")
+    return f"""
+        wrk.method = "POST"
+        wrk.headers["Content-Type"] = "application/json"
+        local number = 0
+        request = function()
+          number = number % {APPLICANTS} + 1
+          return wrk.format(nil, nil, nil, string.format("{text}", string.format("APP_%06d", number)))
+        end
+        done = function(summary, latency)
+          io.write(string.format("FIGURES %f %f %f %d\\n", summary.requests / summary.duration * 1e6,
+            latency:percentile(50) / 1000, latency:percentile(99) / 1000,
+            summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout))
+        end
+    """
+
+
+def _load(url: str, script: Path, seconds: int) -> dict[str, float]:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", "-s", str(script)]
+    subprocess.run([*command, "-d2s", url], check=True, capture_output=True)
+    output = subprocess.run([*command, f"-d{seconds}s", url], check=True, capture_output=True, text=True).stdout
+    rate, p50, p99, errors = map(float, output.partition("FIGURES ")[2].split())
+    return {"requests/s": rate, "p50_ms": p50, "p99_ms": p99, "not 200": errors}
+
+
+def _paced(url: str, rate: float, seconds: int) -> dict[str, float]:
+    body = json.dumps({"applicant_id": "APP_000001", "purchase_amount": 3500, "term_months": 12})
+    output = subprocess.run(
+        ["hey", "-z", f"{seconds}s", "-c", str(CONNECTIONS), "-q", f"{rate / CONNECTIONS:.1f}", "-m", "POST",
+         "-T", "application/json", "-d", body, url], check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    figures = {name: float(number) * 1000 for name, number in re.findall(r"(50|99)%+ in ([0-9.]+) secs", output)}
+    reached = re.search(r"Requests/sec:\s+([0-9.]+)", output)
+    assert reached, output
+    return {"requests/s": float(reached[1]), "p50_ms": figures["50"], "p99_ms": figures["99"]}
+
+
+@contextmanager
+def _server(command: list[str], environment: dict[str, str], port: int, path: str, folder: Path) -> Iterator[None]:
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not _answers(f"http://127.0.0.1:{port}{path}"):
+            if time.monotonic() > until or process.poll() is not None:
+                raise SystemExit(f"{' '.join(command)} does not answer on port {port}")
+            time.sleep(0.1)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
