@@ -25,6 +25,10 @@ class UnknownError(InputError):
     """The thing asked for is not known: HTTP 404."""
 
 
+class ConflictError(InputError):
+    """The request contradicts an earlier one: HTTP 409."""
+
+
 class NotReady(UnavailableError):
     """The service cannot decide yet; each fault names what is not there."""
 

@@ -38,7 +38,7 @@ def decide_once(home: Home, request: dict[str, Any], load: Load = load_champion)
     async def run() -> bytes:
         service = ScoringService(home, load)
         try:
-            return msgspec.json.encode(await service.decide(body))
+            return (await service.decide(body)).body
         finally:
             await service.close()
 

@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import Message, Scope
 
 from feature_repo.errors import InputError, UnavailableError
-from services.scoring.errors import FieldProblem, NotReady, UnknownError
+from services.scoring.errors import ConflictError, FieldProblem, NotReady, UnknownError
 from services.scoring.schemas import Problem, ProblemItem
 
 MEDIA_TYPE = "application/problem+json"
@@ -30,6 +30,8 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     detail = str(error)
     if isinstance(error, UnknownError):
         status = HTTPStatus.NOT_FOUND
+    elif isinstance(error, ConflictError):
+        status = HTTPStatus.CONFLICT
     elif isinstance(error, InputError):
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         if isinstance(error, FieldProblem):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Request, get, post
+from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath
+from litestar.params import FromPath, HeaderParameter
 
 from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
@@ -28,6 +28,20 @@ def _problems(**statuses: str) -> dict[int, ResponseSpec]:
     }
 
 
+def _require_json(request: Request[Any, Any, Any]) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:64] or 'untyped'}")
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="1 to 255 visible ASCII characters. The same request under the same key is answered with the "
+        "first decision, and with Idempotency-Replayed: true.",
+    ),
+]
 _UNAVAILABLE = "The store, the log or the model is not there; try again"
 
 
@@ -36,20 +50,24 @@ _UNAVAILABLE = "The store, the log or the model is not there; try again"
     status_code=200,
     request_max_body_size=_LARGEST_BODY,
     tags=["decisions"],
-    responses=_problems(
+    responses={200: ResponseSpec(Decision, False, "The decision")}
+    | _problems(
         s404="The store does not know the applicant, and the request brings no features",
+        s409="The Idempotency-Key was used for another request",
         s413="The body is larger than 64 KiB",
         s415="The body is not announced as application/json",
         s422="The request is invalid; each error names its field",
         s503=_UNAVAILABLE,
     ),
 )
-async def predict(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Decision:
+async def predict(
+    request: Request[Any, Any, Any], service: NamedDependency[ScoringService], idempotency_key: IdempotencyKey = None
+) -> Response[bytes]:
     """Decide on one loan request; the decision is in the log before it is answered."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:64] or 'untyped'}")
-    return await service.decide(await request.body())
+    _require_json(request)
+    answer = await service.decide(await request.body(), key=idempotency_key)
+    headers = {"Idempotency-Replayed": "true"} if answer.repeated else None
+    return Response(answer.body, media_type=MediaType.JSON, headers=headers)
 
 
 @get(

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+
+import msgspec
 
 from feature_repo.errors import CandorError, UnavailableError
 from feature_repo.home import Home
 from feature_repo.stores.online import OnlineReader
 from feature_repo.stores.plan import OnlinePlan
-from feature_repo.stores.stored import StoredFeatures
-from monitoring.decision_log import DecisionLog, DecisionRecord, LoggedFeature
+from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Kept, Key
+from monitoring.group_commit import GroupCommit
 from services.scoring.champion import ChampionFollower, Load, load_champion
-from services.scoring.decide import Occasion, Verdict, decide
+from services.scoring.clock import HomeClock
+from services.scoring.decide import Occasion, decide
 from services.scoring.errors import UnknownError
-from services.scoring.inputs import Input, gather
-from services.scoring.loan_request import WITHOUT_A_MODEL, LoanRequest
+from services.scoring.idempotency import Once, read_key
+from services.scoring.inputs import gather
+from services.scoring.loan_request import WITHOUT_A_MODEL
 from services.scoring.model import ScoringModel
-from services.scoring.schemas import ApplicantFeatures, Decision, Health, StoredViewAnswer, iso, maybe_iso
+from services.scoring.record import new_decision_id, to_record
+from services.scoring.schemas import ApplicantFeatures, Health, StoredViewAnswer, iso, maybe_iso
 
 _LOG_DEADLINE = 5.0
-_CLOCK_EVERY = 1.0
+_READERS = 2
 _NOTHING = OnlinePlan("", "", "", ())
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision as it is answered.
+
+    Parameters
+    ----------
+    body : bytes
+        The decision as JSON.
+    repeated : bool
+        Whether it was made for an earlier request with the same idempotency key.
+    """
+
+    body: bytes
+    repeated: bool = False
 
 
 class ScoringService:
@@ -52,24 +71,50 @@ class ScoringService:
         self._champion = ChampionFollower(home, load)
         self._clock = HomeClock(home)
         self._log = DecisionLog(home.decision_log_url)
-        self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="decision-log")
+        self._writer = GroupCommit(self._log.append_all)
+        self._log_readers = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-read")
+        self._once = Once(self._kept)
         self._connected: OnlineReader | None = None
         self._planned: tuple[ScoringModel, OnlineReader] | None = None
         if home.redis:
             self._store()
 
-    async def decide(self, body: bytes) -> Decision:
+    async def decide(self, body: bytes, *, client: str = "", key: str | None = None) -> Answer:
         """Read a request, decide and log; the answer is durable when this returns.
+
+        Parameters
+        ----------
+        body : bytes
+            The request as JSON.
+        client : str
+            Whose idempotency key it is; empty where clients are not told apart.
+        key : str or None
+            Idempotency key: the same request under the same key is answered with the first decision.
 
         Raises
         ------
         FieldProblem
-            If the request is wrong.
+            If the request or its key is wrong.
+        ConflictError
+            If the key was used for another request.
         UnknownError
             If the store does not know the applicant and the request brings no features.
         UnavailableError
-            If model, store or log is not there.
+            If model, store or log is not there. After a time-out of the log the decision may be in
+            it or not; under its key it is then found again.
         """
+        if key is None:
+            return Answer(await self._decide(body, None))
+        made: list[bytes] = []
+
+        async def make() -> None:
+            made.append(await self._decide(body, checked))
+
+        checked = read_key(client, key, body)
+        kept = await self._once.answer(checked, make)
+        return Answer(made[0]) if kept is None else Answer(kept.output, repeated=True)
+
+    async def _decide(self, body: bytes, key: Key | None) -> bytes:
         model = await self._champion.current()
         request = model.requests.read(body)
         as_of = self._clock.now()
@@ -82,8 +127,9 @@ class ScoringService:
         inputs = gather(request, stored, model.contract)
         occasion = Occasion(new_decision_id(), datetime.now(UTC), as_of)
         verdict = decide(request, stored, inputs, model, occasion)
-        await self._in_log_thread(lambda: self._log.append(to_record(request, stored, inputs, verdict, occasion)))
-        return verdict.decision
+        answer = msgspec.json.encode(verdict.decision)
+        await self._writer.commit(Entry.of(to_record(request, stored, inputs, verdict, occasion, answer), key))
+        return answer
 
     async def applicant(self, applicant_id: str) -> ApplicantFeatures:
         """Return what the store knows of an applicant; errors as for `decide`."""
@@ -108,7 +154,7 @@ class ScoringService:
         UnavailableError
             If the log is not there.
         """
-        record = await self._in_log_thread(lambda: self._log.get(decision_id))
+        record = await self._read_log(lambda: self._log.get(decision_id))
         if record is None:
             raise UnknownError(f"decision {decision_id!r} is not in the log")
         return record
@@ -142,7 +188,8 @@ class ScoringService:
 
     async def close(self) -> None:
         """Finish what is being logged and close all connections."""
-        await asyncio.to_thread(self._log_thread.shutdown)
+        await self._writer.close()
+        await asyncio.to_thread(self._log_readers.shutdown)
         self._log.close()
         if self._connected:
             await self._connected.close()
@@ -154,7 +201,7 @@ class ScoringService:
         await self._store().ping()
 
     async def _ping_log(self) -> None:
-        await self._in_log_thread(self._log.ping)
+        await self._read_log(self._log.ping)
 
     def _store(self) -> OnlineReader:
         if self._connected is None:
@@ -168,78 +215,12 @@ class ScoringService:
             self._planned = model, self._store().with_plan(model.plan)
         return self._planned[1]
 
-    async def _in_log_thread(self, work: Callable[[], T]) -> T:
+    async def _kept(self, client: str, key: str) -> Kept | None:
+        return await self._read_log(lambda: self._log.kept(client, key))
+
+    async def _read_log(self, work: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(_LOG_DEADLINE):
-                return await asyncio.get_running_loop().run_in_executor(self._log_thread, work)
+                return await asyncio.get_running_loop().run_in_executor(self._log_readers, work)
         except TimeoutError:
             raise UnavailableError(f"the decision log gave no answer in {_LOG_DEADLINE:.0f} s") from None
-
-
-class HomeClock:
-    """The home's clock, its file being read at most once a second."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._fixed: datetime | None = None
-        self._reads_at = 0.0
-
-    def now(self) -> datetime:
-        """Return the instant from which freshness is measured, UTC.
-
-        Raises
-        ------
-        UnavailableError
-            If the home's state is damaged, or its online store is being filled.
-        """
-        if time.monotonic() >= self._reads_at:
-            try:
-                state = self._home.state()
-            except (CandorError, OSError) as error:
-                raise UnavailableError(str(error)) from None
-            if state.refilling:
-                raise UnavailableError("the online store is being filled: wait, or run `candor materialize` again")
-            self._fixed = self._home.as_of_override or state.as_of
-            self._reads_at = time.monotonic() + _CLOCK_EVERY
-        return self._fixed or datetime.now(UTC)
-
-
-def to_record(
-    request: LoanRequest, stored: StoredFeatures, inputs: dict[str, Input], verdict: Verdict, occasion: Occasion
-) -> DecisionRecord:
-    """Return what the log keeps of a decision: everything that it was made of."""
-    decision = verdict.decision
-    return DecisionRecord(
-        decision_id=occasion.decision_id,
-        decided_at=occasion.decided_at,
-        as_of=occasion.as_of,
-        applicant_id=request.applicant_id,
-        bundle=decision.model.bundle,
-        model_version=decision.model.version,
-        recommendation=decision.approval_recommendation,
-        pd=decision.default_probability,
-        score=decision.credit_score,
-        request=request.asked,
-        features={
-            name: LoggedFeature(item.value, item.source, maybe_iso(item.event_timestamp))
-            for name, item in inputs.items()
-        },
-        views=stored.views,
-        impacts=verdict.scored.impacts,
-        reference_log_odds=verdict.scored.reference_log_odds,
-        guard=decision.guard,
-        output=decision,
-    )
-
-
-def new_decision_id() -> str:
-    """Return a UUID of version 7: milliseconds since 1970, a fraction of one, then chance.
-
-    References
-    ----------
-    RFC 9562, sections 5.7 and 6.2 (method 3).
-    """
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-    fraction = nanoseconds * 4096 // 1_000_000
-    number = milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)
-    return str(uuid.UUID(int=number))

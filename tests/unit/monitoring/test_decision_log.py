@@ -35,6 +35,8 @@ def record(number=0, **changes):
         reference_log_odds=-1.5,
         guard={"passed": True, "violations": []},
         output={"credit_score": 700},
+        policy_version="1",
+        candor_version="0",
     )
     return msgspec.structs.replace(base, **changes)
 
@@ -142,6 +144,8 @@ def test_a_server_that_is_not_there_is_named_without_its_password():
     [
         ("decisions.db", "needs a URL"),
         ("", "needs a URL"),
+        ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
         ("mysql://u:secret@h/d", "sqlite or postgresql, not on mysql"),
         ("postgresql+pg8000://u:secret@h/d", "needs the driver pg8000"),
     ],

@@ -1,0 +1,216 @@
+"""The database of the decision log: its tables, how it is opened, and what its faults are called.
+
+SQLite (write-ahead log, every commit flushed to disk) or PostgreSQL, by URL.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from feature_repo.errors import InputError, UnavailableError
+
+_BUSY_SECONDS = 2
+
+metadata = sa.MetaData()
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("decision_id", sa.String(36), primary_key=True),
+    sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("as_of", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("applicant_id", sa.String(128), nullable=False, index=True),
+    sa.Column("bundle", sa.String(71), nullable=False),
+    sa.Column("model_version", sa.String(64), nullable=False),
+    sa.Column("policy_version", sa.String(64), nullable=False),
+    sa.Column("candor_version", sa.String(64), nullable=False),
+    sa.Column("arm", sa.String(16), nullable=False),
+    sa.Column("recommendation", sa.String(16), nullable=False),
+    sa.Column("pd", sa.Float(53), nullable=False),
+    sa.Column("score", sa.Integer, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("client", sa.String(128), primary_key=True),
+    sa.Column("idempotency_key", sa.String(255), primary_key=True),
+    sa.Column("request_hash", sa.String(64), nullable=False),
+    sa.Column("decision_id", sa.String(36), nullable=False),
+)
+
+
+class Insert:
+    """An INSERT compiled once and run by the driver itself, for every decision goes through it.
+
+    Parameters
+    ----------
+    table : Table
+    dialect : Dialect
+        Of the engine that it will run on.
+    """
+
+    def __init__(self, table: sa.Table, dialect: sa.Dialect) -> None:
+        compiled = table.insert().compile(dialect=dialect)
+        self._sql = str(compiled)
+        self._named = not dialect.positional
+        self._names = list(compiled.positiontup or compiled.params)
+        self._pick = itemgetter(*self._names)
+        processors = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in self._names]
+        self._processors = [(place, to) for place, to in enumerate(processors) if to is not None]
+
+    def run(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows, each a mapping with every column; instants have a zone and are UTC."""
+        ready: list[Any] = []
+        for row in rows:
+            values = list(self._pick(row))
+            for place, to in self._processors:
+                values[place] = to(values[place])
+            ready.append(dict(zip(self._names, values, strict=True)) if self._named else tuple(values))
+        cursor.executemany(self._sql, ready)
+
+
+class LogDatabase:
+    """The engine of a log, its tables made at first use. Opening one touches nothing.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL, ``sqlite:///<path>`` or ``postgresql://...``.
+
+    Raises
+    ------
+    InputError
+        If the URL is of another kind, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self._driver: Any = self.engine.dialect.loaded_dbapi
+        self._name = self.engine.url.render_as_string(hide_password=True)
+        database = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        self._file = Path(database) if database else None
+        self._inode: int | None = None
+        self._ready = False
+        self._preparing = threading.Lock()
+
+    @contextmanager
+    def write(self) -> Iterator[Any]:
+        """Give the driver's cursor in a transaction, which is durable when the block ends.
+
+        Raises
+        ------
+        UnavailableError
+            If the database is not there or does not commit.
+        """
+        with self.errors():
+            self._prepare()
+            connection = self.engine.raw_connection()
+            try:
+                yield connection.cursor()
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            finally:
+                connection.close()
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """Give a connection to read with; errors as for `write`."""
+        with self.errors():
+            self._prepare()
+            with self.engine.connect() as connection:
+                yield connection
+
+    def lies_with_a_row(self, error: UnavailableError) -> bool:
+        """Return whether an error of `write` came from a row, so that others may be committed without it."""
+        return isinstance(error.__cause__, self._driver.IntegrityError | self._driver.DataError)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what a driver or the file system says into one line that names the log."""
+        try:
+            yield
+        except (sa.exc.SQLAlchemyError, self._driver.Error) as error:
+            cause = getattr(error, "orig", None) or error
+            reason = (str(cause).splitlines() or [""])[0]
+            raise UnavailableError(f"decision log {self._name}: {reason}") from error
+        except OSError as error:
+            raise UnavailableError(f"decision log {self._name}: {error.strerror}") from error
+
+    def _prepare(self) -> None:
+        """Create the tables at first use, and again if the database file was taken away."""
+        if self._ready and (self._file is None or _inode(self._file) == self._inode):
+            return
+        with self._preparing:
+            if self._ready and self._file and _inode(self._file) != self._inode:
+                self.engine.dispose()  # or commits would go to a deleted file
+                self._ready = False
+            if self._ready:
+                return
+            if self._file:
+                _create_private(self._file)
+            with self.engine.begin() as connection:
+                for table in metadata.sorted_tables:
+                    connection.execute(CreateTable(table, if_not_exists=True))
+                    for index in table.indexes:
+                        connection.execute(CreateIndex(index, if_not_exists=True))
+            self._inode = _inode(self._file) if self._file else None
+            self._ready = True
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise InputError("the decision log needs a URL: sqlite:///path or postgresql://user@host/database") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise InputError("the decision log needs a file: a log in memory keeps nothing (sqlite:///path)")
+        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _durable)
+        return engine
+    if backend != "postgresql":
+        raise InputError(f"the decision log runs on sqlite or postgresql, not on {backend}")
+    arguments = {"connect_timeout": _BUSY_SECONDS, "options": f"-c statement_timeout={_BUSY_SECONDS * 1000}"}
+    try:
+        return sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise InputError(f"the decision log needs the driver {error.name}: install candor[postgres]") from None
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _create_private(path: Path) -> None:
+    """Create a database file that only its owner can read; SQLite gives its side files the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
