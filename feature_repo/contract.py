@@ -37,7 +37,8 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True):
         What a larger value does to default risk; ``increases`` and ``decreases`` become
         monotone constraints of the model.
     reason : str
-        Principal reason told to a declined applicant when this feature raised the risk.
+        Principal reason told to a declined applicant when this feature raised the risk; features that
+        share it are one group.
     null_means : str
         What an absent value says, empty when it is plainly missing.
     categories : tuple of str

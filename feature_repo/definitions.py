@@ -2,6 +2,7 @@
 
 Feast scans this file only. To add a feature, add one `feature(...)` line to its view and the
 column to the portfolio's SQL: validation, training, serving, reasons and monitoring follow from it.
+Features with one and the same `reason` are one group: a declined applicant is told it once, with their impacts summed.
 """
 
 import inspect
@@ -54,7 +55,7 @@ applicant_profile = FeatureView(
     tags={"missing_reason": "No confirmed applicant details were available"},
     schema=[
         feature("annual_income", "number", "Stated or verified gross income", unit="currency/year",
-                low=0, high=1e7, risk="decreases", reason="Income is low for the credit requested"),
+                low=0, high=1e7, risk="decreases", reason="Income is low for the amount of credit requested"),
         feature("employment_years", "number", "Time with the current employer", unit="years",
                 low=0, high=60, reason="Length of employment"),
         feature("home_ownership", "category", "Housing situation", unit="category",
@@ -74,18 +75,18 @@ credit_bureau = FeatureView(
     tags={"missing_reason": "No recent credit bureau report was available"},
     schema=[
         feature("debt_to_income_ratio", "number", "Monthly debt payments over monthly gross income", unit="ratio",
-                low=0, high=10, risk="increases", reason="Existing debt payments are high against income"),
+                low=0, high=10, risk="increases", reason="Debt payments are high against income"),
         feature("credit_utilization", "number", "Revolving balance over revolving limit", unit="ratio",
                 low=0, high=5, risk="increases", reason="Revolving balances are high against credit limits"),
         feature("num_credit_lines", "count", "Open credit lines", unit="lines",
-                low=0, high=200, reason="Number of open credit lines"),
+                low=0, high=200, reason="Number of credit lines"),
         feature("total_credit_lines", "count", "Credit lines ever opened", unit="lines",
-                low=0, high=500, reason="Number of credit lines ever opened"),
+                low=0, high=500, reason="Number of credit lines"),
         feature("num_credit_inquiries", "count", "Credit inquiries in the last six months", unit="inquiries",
                 low=0, high=100, risk="increases", reason="Many recent credit inquiries"),
         feature("months_since_last_delinquency", "number", "Time since the last payment 30 or more days late",
                 unit="months", low=0, high=600, risk="decreases", null_means="never delinquent",
-                reason="A delinquency is recent"),
+                reason="Late payments on credit obligations"),
         feature("num_public_records", "count", "Derogatory public records", unit="records",
                 low=0, high=100, risk="increases", reason="Derogatory public record"),
         feature("revolving_balance", "number", "Balance owed on revolving accounts", unit="currency",
@@ -103,19 +104,19 @@ account_cashflow = FeatureView(
     tags={"missing_reason": "No recent bank account information was available"},
     schema=[
         feature("balance_mean_90d", "number", "Mean balance over 90 days", unit="currency",
-                low=-1e7, high=1e9, risk="decreases", reason="Average account balance is low"),
+                low=-1e7, high=1e9, risk="decreases", reason="Account balances are low"),
         feature("balance_min_90d", "number", "Lowest balance in 90 days", unit="currency",
-                low=-1e7, high=1e9, risk="decreases", reason="Lowest account balance is low"),
+                low=-1e7, high=1e9, risk="decreases", reason="Account balances are low"),
         feature("balance_min_180d", "number", "Lowest balance in 180 days", unit="currency",
-                low=-1e7, high=1e9, risk="decreases", reason="Lowest account balance of the last six months is low"),
+                low=-1e7, high=1e9, risk="decreases", reason="Account balances are low"),
         feature("inflow_90d", "number", "Money received in 90 days", unit="currency",
                 low=0, high=1e9, reason="Money received in the account"),
         feature("outflow_90d", "number", "Money paid out in 90 days", unit="currency",
-                low=0, high=1e9, reason="Money paid out of the account"),
+                low=0, high=1e9, reason="Pattern of payments from the account"),
         feature("transfers_in_90d", "number", "Wages, pensions and other transfers in 90 days", unit="currency",
-                low=0, high=1e9, reason="Transfers received in the account"),
+                low=0, high=1e9, reason="Money received in the account"),
         feature("bills_90d", "number", "Bills and standing orders paid in 90 days", unit="currency",
-                low=0, high=1e9, reason="Pattern of bills and standing orders paid from the account"),
+                low=0, high=1e9, reason="Pattern of payments from the account"),
         feature("cash_withdrawal_share_90d", "number", "Cash withdrawn over money paid out in 90 days", unit="ratio",
                 low=0, high=1, risk="increases", reason="Much of the money paid out is withdrawn in cash"),
         feature("num_transactions_90d", "count", "Bookings on the account in 90 days", unit="bookings",
@@ -123,7 +124,7 @@ account_cashflow = FeatureView(
         feature("days_below_zero_90d", "count", "Days overdrawn in 90 days", unit="days",
                 low=0, high=90, risk="increases", reason="Account was overdrawn"),
         feature("penalty_interest_90d", "number", "Penalty interest charged in 90 days", unit="currency",
-                low=0, high=1e7, risk="increases", reason="Penalty interest was charged on the account"),
+                low=0, high=1e7, risk="increases", reason="Account was overdrawn"),
         feature("account_age_days", "number", "Time since the account was opened", unit="days",
                 low=0, high=40000, risk="decreases", reason="Bank account was opened recently"),
     ],
@@ -137,13 +138,13 @@ repayment_history = FeatureView(
     tags={"missing_reason": "No repayment history was available"},
     schema=[
         feature("num_late_payments", "count", "Payments 30 or more days late in the last 24 months", unit="payments",
-                low=0, high=240, risk="increases", reason="Payments were late in the last two years"),
+                low=0, high=240, risk="increases", reason="Late payments on credit obligations"),
         feature("num_prior_loans", "count", "Loans taken with us before", unit="loans",
                 low=0, high=500, reason="Number of loans taken with us before"),
         feature("on_time_payment_ratio", "number", "Share of our instalments paid on time", unit="ratio",
-                low=0, high=1, risk="decreases", reason="Instalments were not paid on time"),
+                low=0, high=1, risk="decreases", reason="Instalments of loans with us were not paid on time"),
         feature("max_days_past_due", "count", "Longest delay of an instalment in the last 12 months", unit="days",
-                low=0, high=3650, risk="increases", reason="An instalment was long overdue"),
+                low=0, high=3650, risk="increases", reason="Instalments of loans with us were not paid on time"),
         feature("outstanding_balance", "number", "Balance owed on our running loans", unit="currency",
                 low=0, high=1e8, reason="Balance owed on running loans"),
     ],
@@ -180,11 +181,11 @@ purchase_request = RequestSource(
 
 affordability_fields = [
     feature("instalment_to_income", "number", "Instalment at a reference rate over monthly income", unit="ratio",
-            low=0, risk="increases", reason="Instalment is high against income"),
+            low=0, risk="increases", reason="Income is low for the amount of credit requested"),
     feature("purchase_to_income", "number", "Purchase over annual income", unit="ratio",
-            low=0, risk="increases", reason="Purchase is large against income"),
+            low=0, risk="increases", reason="Income is low for the amount of credit requested"),
     feature("debt_to_income_after", "number", "Debt-to-income ratio with the new instalment", unit="ratio",
-            low=0, risk="increases", reason="Debt payments with this loan would be high against income"),
+            low=0, risk="increases", reason="Debt payments are high against income"),
     feature("instalment_to_inflow", "number", "Instalment over monthly account inflow", unit="ratio",
             low=0, risk="increases", reason="Instalment is high against money received in the account"),
 ]

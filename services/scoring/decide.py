@@ -153,6 +153,8 @@ def _weigh(
         # Whom the model declines on any terms is told what the model says.
         told_limits = bool(counter) or opinion != "DECLINED"
         adverse = limits if told_limits else reasons.of_model(scored.impacts, inputs, stored.views, model)
+        if not adverse:
+            return _Weighed("MANUAL_REVIEW", doubts=("No specific reason could be told for a decline",))
         return _Weighed("DECLINED", adverse, counter=counter)
     doubts += [*unknown, *offer.doubts_about(loan, scored.pd, policy)]
     if opinion == "MANUAL_REVIEW":

@@ -33,9 +33,9 @@ def limits_exceeded(loan: Loan, values: Mapping[str, Scalar | None], policy: Pol
     if income is not None and not isinstance(income, str):
         yearly = loan.payment * _MONTHS_A_YEAR / _CENTS
         if yearly > rule.max_share * max(income, 1.0):
-            found.append(Reason("payment_above_share_of_income", rule.income, rule.reason, None))
+            found.append(Reason("payment_above_share_of_income", rule.income, rule.reason, None, (rule.income,)))
     if loan.apr > policy.legal.max_apr:
-        found.append(Reason("apr_above_legal_limit", _ASKED[0], policy.legal.over_max_apr, None))
+        found.append(Reason("apr_above_legal_limit", _ASKED[0], policy.legal.over_max_apr, None, _ASKED))
     return tuple(found)
 
 

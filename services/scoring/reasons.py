@@ -22,17 +22,17 @@ def of_rules(rules: Sequence[KnockOut], model: ScoringModel) -> tuple[Reason, ..
     reasons: dict[str, Reason] = {}
     for rule in rules:
         text = rule.reason or model.specs[rule.feature].reason
-        reasons.setdefault(text, Reason(rule.code, rule.feature, text, None))
+        reasons.setdefault(text, Reason(rule.code, rule.feature, text, None, (rule.feature,)))
     return tuple(reasons.values())[: model.policy.legal.max_reasons]
 
 
 def of_model(
     impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
 ) -> tuple[Reason, ...]:
-    """Return the reasons of the model: features that raised the risk, largest first.
+    """Return the reasons of the model: groups of features that raised the risk, largest first.
 
-    Features told in the same words, such as all those of one absent view, are one reason with the
-    sum of their impacts.
+    Features told in the same words are a group: those that share a reason in the contract, and all
+    those of one absent view. A group's impact is the sum of its features', also of those that lowered the risk.
 
     Parameters
     ----------
@@ -41,19 +41,17 @@ def of_model(
     views : mapping of str to StoredView
         What the store held.
     """
-    groups: dict[str, Reason] = {}
-    for name, impact in sorted(impacts.items(), key=lambda item: -item[1]):
-        told = _words(model.specs[name], inputs, views, model)
-        if told is None:
-            continue
-        code, text = told
-        largest = groups.get(text)
-        groups[text] = (
-            Reason(code, name, text, impact)
-            if largest is None
-            else Reason(largest.code, largest.feature, text, (largest.impact or 0.0) + impact)
-        )
-    raised = [reason for reason in groups.values() if reason.impact is not None and reason.impact > 0]
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in sorted(impacts, key=impacts.__getitem__, reverse=True):
+        if told := _words(model.specs[name], inputs, views, model):
+            code, text = told
+            groups.setdefault(text, []).append((code, name))
+    raised: list[Reason] = []
+    for text, members in groups.items():
+        names = tuple(name for _, name in members)
+        impact = sum(impacts[name] for name in names)
+        if impact > 0:
+            raised.append(Reason(members[0][0], names[0], text, impact, names))
     raised.sort(key=lambda reason: -(reason.impact or 0.0))
     return tuple(raised[: model.policy.legal.max_reasons])
 

@@ -79,12 +79,15 @@ class Reason(msgspec.Struct, frozen=True):
         Feature that it comes from; of several, the one that weighs most.
     impact : float or None
         Log-odds by which it raised the default risk; None for a knock-out rule.
+    features : tuple of str
+        All that it comes from, whose impacts it sums up.
     """
 
     code: str
     feature: str
     reason: str
     impact: float | None
+    features: tuple[str, ...]
 
 
 class Freshness(msgspec.Struct, frozen=True):

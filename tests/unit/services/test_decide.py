@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -119,7 +121,7 @@ def test_request_time_features_follow_the_value_of_the_request():
 
 @pytest.mark.parametrize(("pd_base", "expected"), [(-1.30, "MANUAL_REVIEW"), (-1.40, "APPROVED"), (-1.2, "DECLINED")])
 def test_between_the_cutoffs_a_person_decides(pd_base, expected):
-    decision = run(scorer=LinearScorer(base=pd_base, weights={}))
+    decision = run(scorer=LinearScorer(base=pd_base, weights={"num_inquiries": 1e-9}), num_inquiries=1)
     assert decision.approval_recommendation == expected
     if expected == "MANUAL_REVIEW":
         assert "between approval and decline" in decision.review_reasons[0]
@@ -193,6 +195,28 @@ def test_reasons_are_what_raised_the_risk_largest_first_and_at_most_four():
 def test_reasons_are_never_padded():
     decision = run(scorer=LinearScorer(base=DENIED, weights={"debt_to_income_ratio": 1.0, "annual_income": -1e-9}))
     assert [reason.feature for reason in decision.adverse_action_reasons] == ["debt_to_income_ratio"]
+
+
+def test_nobody_is_declined_for_no_reason():
+    decision = run(scorer=LinearScorer(base=DENIED, weights={}))
+    assert decision.approval_recommendation == "MANUAL_REVIEW"
+    assert decision.review_reasons == ("No specific reason could be told for a decline",)
+
+
+def test_features_that_share_a_reason_are_told_once():
+    model = a_model(LinearScorer(base=DENIED, weights={"debt_to_income_ratio": 2.0, "num_inquiries": 0.5}))
+    together = {"debt_to_income_ratio": "Owes much", "num_inquiries": "Owes much"}
+    specs = {
+        name: msgspec.structs.replace(spec, reason=together.get(name, spec.reason))
+        for name, spec in model.specs.items()
+    }
+    stored = held(credit_bureau={"num_inquiries": 2})
+    request = model.requests.read(b'{"applicant_id": "A1", "purchase_amount": 3500}')
+    inputs = gather(request, stored, CONTRACT)
+    (reason,) = decide(request, stored, inputs, replace(model, specs=specs), OCCASION).decision.adverse_action_reasons
+    assert (reason.code, reason.feature, reason.reason) == ("num_inquiries", "num_inquiries", "Owes much")
+    assert reason.features == ("num_inquiries", "debt_to_income_ratio")
+    assert reason.impact == pytest.approx(1.2)
 
 
 def test_no_reasons_without_a_decline():
