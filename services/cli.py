@@ -29,6 +29,7 @@ for _command in (
     models.promote,
     decisions.serve,
     decisions.score,
+    decisions.replay,
     watch.profile,
     watch.drift,
     operate.env,

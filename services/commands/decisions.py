@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 import click
 
 from feature_repo.home import Home
-from services.commands.console import JSON, emit
+from services.commands.console import INSTANT, JSON, emit
 
 
 @click.command(epilog="Example: candor serve --port 8000 --workers 2")
@@ -42,3 +43,35 @@ def score(applicant_id: str, purchase_amount: float, term_months: int | None, as
         request["term_months"] = term_months
     answer = json.loads(decide_once(home, request))
     emit(answer) if as_json else click.echo(present.decision(answer))
+
+
+@click.command(
+    epilog="Example: candor replay 01a205d0-20af-7aba-912c-c855649aa3f6; candor replay --all; "
+    "candor replay --from 2026-01-01 --to 2026-02-01"
+)
+@click.argument("decision_id", required=False)
+@click.option("--all", "every", is_flag=True, help="Replay the whole log.")
+@click.option("--from", "start", type=INSTANT, help="First decision of many.")
+@click.option("--to", "end", type=INSTANT, help="First that no longer counts.")
+@JSON
+def replay(decision_id: str | None, every: bool, start: datetime | None, end: datetime | None, as_json: bool) -> None:
+    """Make logged decisions once more and compare bit for bit; exit 1 on any difference."""
+    from services import recompute
+
+    many = every or start is not None or end is not None
+    if many == (decision_id is not None):
+        raise click.UsageError("give one DECISION_ID, or --all, or --from and --to")
+    home = Home.resolve()
+    if decision_id is not None:
+        one = recompute.one(home, decision_id)
+        different = not one.identical
+        emit(recompute.to_json(one)) if as_json else click.echo(recompute.to_text(one))
+    else:
+        counts = recompute.many(home, start, end)
+        different = bool(counts.different)
+        if as_json:
+            emit({"replayed": counts.replayed, "different": [recompute.to_json(one) for one in counts.different]})
+        else:
+            click.echo("\n".join([*map(recompute.to_text, counts.different), counts.summary()]))
+    if different:
+        raise SystemExit(1)

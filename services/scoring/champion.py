@@ -31,10 +31,30 @@ def load_champion(home: Home) -> ScoringModel:
         If its policy is wrong.
     """
     champion = read_champion(home)
-    bundle = load_bundle(bundle_path(home, champion.bundle))
-    if bundle.digest != champion.bundle:
-        raise UnavailableError(f"bundle {bundle.path} is not the {champion.bundle} in service; promote again")
-    name = ModelName(bundle.manifest.name, champion.version, bundle.manifest.feature_service, bundle.digest)
+    return load_model(home, champion.bundle, champion.version)
+
+
+def load_model(home: Home, digest: str, version: str) -> ScoringModel:
+    """Load a bundle of the home, verified against its digest.
+
+    Parameters
+    ----------
+    digest : str
+        ``sha256:<hex>``.
+    version : str
+        Registered version that it answers with.
+
+    Raises
+    ------
+    UnavailableError
+        If it is gone or damaged.
+    InputError
+        If its policy is wrong.
+    """
+    bundle = load_bundle(bundle_path(home, digest))
+    if bundle.digest != digest:
+        raise UnavailableError(f"bundle {bundle.path} is not the {digest} in service; promote again")
+    name = ModelName(bundle.manifest.name, version, bundle.manifest.feature_service, bundle.digest)
     return assemble(name, bundle.contract, bundle.plan, bundle.policy, bundle.scorer)
 
 

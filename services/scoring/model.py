@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,10 +17,14 @@ from validation.guard import Guard
 
 
 class Scores(Protocol):
-    """The one thing that a decision asks of a model."""
+    """What a decision asks of a model."""
 
     def score(self, values: Mapping[str, Any]) -> Scored:
         """Score one applicant from feature values, missing ones None."""
+        ...
+
+    def score_many(self, values: Mapping[str, Sequence[Any]]) -> list[Scored]:
+        """Score n applicants, each bit for bit as `score` does, from n values of each feature."""
         ...
 
 

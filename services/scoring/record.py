@@ -1,10 +1,12 @@
-"""What the log keeps of a decision, and the number under which it keeps it."""
+"""From a request and what the store held to what the log keeps: the one way of every decision. No I/O."""
 
 from __future__ import annotations
 
 import secrets
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 
@@ -12,42 +14,67 @@ import msgspec
 
 from feature_repo.stores.stored import StoredFeatures
 from monitoring.decision_record import Arm, DecisionRecord, LoggedFeature, Shadow
-from services.scoring.decide import Occasion, Verdict
-from services.scoring.inputs import Input
+from services.scoring.decide import Occasion, Verdict, decide
+from services.scoring.inputs import Input, gather
 from services.scoring.loan_request import LoanRequest
+from services.scoring.model import ScoringModel
 from services.scoring.schemas import maybe_iso
 
 _VERSION = version("candor")
 
 
-def to_record(
-    request: LoanRequest,
-    stored: StoredFeatures,
-    inputs: dict[str, Input],
-    verdict: Verdict,
-    occasion: Occasion,
-    answer: bytes,
-    *,
-    arm: Arm = "champion",
-    experiment: str = "",
-    shadow: Shadow | None = None,
-) -> DecisionRecord:
-    """Return what the log keeps of a decision: everything that it was made of.
+@dataclass(frozen=True)
+class Case:
+    """All that a decision is made of, beside the model."""
+
+    request: LoanRequest
+    stored: StoredFeatures
+    occasion: Occasion
+
+
+@dataclass(frozen=True)
+class Role:
+    """What part a model had in a decision.
 
     Parameters
     ----------
-    answer : bytes
-        The decision as JSON, as it is answered.
+    experiment : str
+        Name of the challenge that runs, empty if none does.
+    shadow : Shadow or None
+        What a challenger that only looks on would have said.
     """
-    decision = verdict.decision
+
+    arm: Arm = "champion"
+    experiment: str = ""
+    shadow: Shadow | None = None
+
+
+ALONE = Role()
+
+
+def settle(case: Case, model: ScoringModel, role: Role = ALONE) -> DecisionRecord:
+    """Decide on a case, and return what the log keeps; its `output` is the answer as JSON (`msgspec.Raw`).
+
+    Raises
+    ------
+    InputError
+        As `decide` does.
+    """
+    inputs = gather(case.request, case.stored, model.contract)
+    return to_record(case, inputs, decide(case.request, case.stored, inputs, model, case.occasion), role)
+
+
+def to_record(case: Case, inputs: Mapping[str, Input], verdict: Verdict, role: Role) -> DecisionRecord:
+    """Return what the log keeps of a decision: everything that it was made of."""
+    decision, views = verdict.decision, case.stored.views
     times: dict[datetime | None, str | None] = {None: None}  # the features of a view share theirs
-    for view in stored.views.values():
+    for view in views.values():
         times[view.event_timestamp] = maybe_iso(view.event_timestamp)
     return DecisionRecord(
-        decision_id=occasion.decision_id,
-        decided_at=occasion.decided_at,
-        as_of=occasion.as_of,
-        applicant_id=request.applicant_id,
+        decision_id=case.occasion.decision_id,
+        decided_at=case.occasion.decided_at,
+        as_of=case.occasion.as_of,
+        applicant_id=case.request.applicant_id,
         bundle=decision.model.bundle,
         model_version=decision.model.version,
         policy_version=decision.policy_version,
@@ -55,18 +82,18 @@ def to_record(
         recommendation=decision.approval_recommendation,
         pd=decision.default_probability,
         score=decision.credit_score,
-        request=request.asked,
+        request=case.request.asked,
         features={
             name: LoggedFeature(item.value, item.source, times[item.event_timestamp]) for name, item in inputs.items()
         },
-        views=stored.views,
+        views=views,
         impacts=verdict.scored.impacts,
         reference_log_odds=verdict.scored.reference_log_odds,
         guard=decision.guard,
-        output=msgspec.Raw(answer),
-        arm=arm,
-        experiment=experiment,
-        shadow=shadow,
+        output=msgspec.Raw(msgspec.json.encode(decision)),
+        arm=role.arm,
+        experiment=role.experiment,
+        shadow=role.shadow,
     )
 
 

@@ -15,6 +15,7 @@ from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
 from services.scoring.loan_request import id_fault
 from services.scoring.problems import MEDIA_TYPE
+from services.scoring.replay import Replayed
 from services.scoring.schemas import ApplicantFeatures, Decision, Health, Problem
 from services.scoring.service import ScoringService
 
@@ -92,11 +93,27 @@ async def applicant_features(
 )
 async def decision_record(decision_id: FromPath[str], service: NamedDependency[ScoringService]) -> DecisionRecord:
     """Return the log's record of a decision: everything that it was made of."""
+    return await service.decision(_decision_id(decision_id))
+
+
+@post(
+    "/decisions/{decision_id:str}/replay",
+    status_code=200,
+    tags=["decisions"],
+    responses=_problems(
+        s404="The log does not hold the decision", s503="The log is not there, or the bundle that the decision cites"
+    ),
+)
+async def replay_decision(decision_id: FromPath[str], service: NamedDependency[ScoringService]) -> Replayed:
+    """Make a decision once more from its record and the bundle that it cites, and compare bit for bit."""
+    return await service.replay(_decision_id(decision_id))
+
+
+def _decision_id(text: str) -> str:
     try:
-        canonical = str(UUID(decision_id))
+        return str(UUID(text))
     except ValueError:
         raise UnknownError("a decision_id is a UUID") from None
-    return await service.decision(canonical)
 
 
 @get("/health", tags=["health"])
@@ -121,4 +138,4 @@ async def ready(service: NamedDependency[ScoringService]) -> Health:
     return found
 
 
-HANDLERS = [predict, applicant_features, decision_record, health, live, ready]
+HANDLERS = [predict, applicant_features, decision_record, replay_decision, health, live, ready]

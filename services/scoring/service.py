@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import msgspec
-
 from feature_repo.errors import CandorError, UnavailableError
 from feature_repo.home import Home
 from feature_repo.stores.online import OnlineReader
@@ -19,13 +17,13 @@ from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Kept, Ke
 from monitoring.group_commit import GroupCommit
 from services.scoring.champion import ChampionFollower, Load, load_champion
 from services.scoring.clock import HomeClock
-from services.scoring.decide import Occasion, decide
+from services.scoring.decide import Occasion
 from services.scoring.errors import UnknownError
 from services.scoring.idempotency import Once, read_key
-from services.scoring.inputs import gather
 from services.scoring.loan_request import WITHOUT_A_MODEL
 from services.scoring.model import ScoringModel
-from services.scoring.record import new_decision_id, to_record
+from services.scoring.record import Case, new_decision_id, settle
+from services.scoring.replay import CitedModels, Replayed, replay
 from services.scoring.schemas import ApplicantFeatures, Health, StoredViewAnswer, iso, maybe_iso
 
 _LOG_DEADLINE = 5.0
@@ -74,6 +72,7 @@ class ScoringService:
         self._writer = GroupCommit(self._log.append_all)
         self._log_readers = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-read")
         self._once = Once(self._kept)
+        self._cited = CitedModels(home)
         self._connected: OnlineReader | None = None
         self._planned: tuple[ScoringModel, OnlineReader] | None = None
         if home.redis:
@@ -124,12 +123,10 @@ class ScoringService:
                 f"applicant {request.applicant_id!r} is not known to the feature store: materialize, or give features "
                 "in the request"
             )
-        inputs = gather(request, stored, model.contract)
         occasion = Occasion(new_decision_id(), datetime.now(UTC), as_of)
-        verdict = decide(request, stored, inputs, model, occasion)
-        answer = msgspec.json.encode(verdict.decision)
-        await self._writer.commit(Entry.of(to_record(request, stored, inputs, verdict, occasion, answer), key))
-        return answer
+        record = settle(Case(request, stored, occasion), model)
+        await self._writer.commit(Entry.of(record, key))
+        return bytes(record.output)
 
     async def applicant(self, applicant_id: str) -> ApplicantFeatures:
         """Return what the store knows of an applicant; errors as for `decide`."""
@@ -158,6 +155,20 @@ class ScoringService:
         if record is None:
             raise UnknownError(f"decision {decision_id!r} is not in the log")
         return record
+
+    async def replay(self, decision_id: str) -> Replayed:
+        """Make a logged decision once more with the model that made it, and compare bit for bit.
+
+        Raises
+        ------
+        UnknownError
+            If the log does not hold it.
+        UnavailableError
+            If the log is not there, or the bundle that it cites is gone or damaged.
+        """
+        record = await self.decision(decision_id)
+        model = await asyncio.to_thread(self._cited.model, record)
+        return replay([record], model)[0]
 
     async def health(self) -> Health:
         """Check the model, the store and the log."""

@@ -1,21 +1,15 @@
 import json
 
-import numpy as np
 import pytest
-import xgboost
 
 from feature_repo.errors import InputError, UnavailableError
-from feature_repo.stores.compile import compile_plan
 from services.scoring.champion import load_champion
 from services.scoring.once import decide_once
 from services.scoring.policy import DEFAULT_POLICY
-from tests.unit.services.harness import CONTRACT, a_home, put
-from training.bundle import Champion, bundle_path, install, write_bundle, write_champion
-from training.columns import columns_of
-from training.probability import Calibration
+from tests.unit.services.harness import a_home, put
+from tests.unit.services.small_bundle import promote
+from training.bundle import Champion, bundle_path, write_champion
 from training.reference_shap import ShapTables
-from training.scorer import Scorer
-from training.shap_tables import compile_tables
 
 
 @pytest.fixture(scope="module")
@@ -23,30 +17,6 @@ def home(tmp_path_factory):
     with a_home(tmp_path_factory.mktemp("champion")) as home:
         put(home, "APP_1")
         yield home
-
-
-def promote(home, policy=None):
-    """Put a small model of real trees in service and return its digest."""
-    columns = columns_of(CONTRACT.model_features)
-    rows = np.random.default_rng(0).uniform(size=(200, len(columns))).astype(np.float32)
-    data = xgboost.DMatrix(rows, rows[:, 0] > 0.5)
-    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 2, "nthread": 1}, data, 5)
-    calibration = Calibration(slope=1.0, intercept=-3.0, grid=(-1.0, 1.0), lower=(0.01, 0.02), upper=(0.3, 0.4))
-    digest = write_bundle(
-        home.root / "candidate",
-        name="candor-pd",
-        dataset_digest="sha256:0",
-        booster=bytes(booster.save_raw("ubj")),
-        contract=CONTRACT,
-        plan=compile_plan(CONTRACT, project="candor"),
-        policy=policy or DEFAULT_POLICY.read_bytes(),
-        scorer=Scorer(columns, compile_tables(bytes(booster.save_raw("json")), rows[:50]), calibration),
-        reference=rows[:50],
-        verified=rows[50:60],
-    )
-    install(home, home.root / "candidate")
-    write_champion(home, Champion(bundle=digest, version="7", run_id="r"))
-    return digest
 
 
 def test_a_promoted_bundle_decides(home):
