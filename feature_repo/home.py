@@ -258,11 +258,18 @@ def parse_instant(text: str, name: str) -> datetime:
     return instant.astimezone(UTC)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new, never a part."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file so that a reader sees the old bytes or the new, never a part.
+
+    Parameters
+    ----------
+    mode : int
+        Permissions of the file, less those that the process withholds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
+    partial.unlink(missing_ok=True)  # of a process that was killed, with permissions of its own
+    with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

@@ -7,7 +7,7 @@ import warnings
 import click
 
 from feature_repo.errors import CandorError
-from services.commands import data, decisions, models, operate, watch
+from services.commands import data, decisions, keys, models, operate, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -30,6 +30,7 @@ for _command in (
     decisions.serve,
     decisions.score,
     decisions.replay,
+    keys.keys,
     watch.profile,
     watch.drift,
     operate.env,

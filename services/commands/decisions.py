@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+import os
 from typing import Any
 
 import click
@@ -12,18 +13,34 @@ from feature_repo.home import Home
 from services.commands.console import INSTANT, JSON, emit
 
 
-@click.command(epilog="Example: candor serve --port 8000 --workers 2")
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.command(epilog="Example: candor serve --port 8000 --workers 2; candor serve --host 0.0.0.0 --rate-limit 200")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback, requests need an API key.")
 @click.option("--port", type=int, default=8000, show_default=True)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
-def serve(host: str, port: int, workers: int) -> None:
+@click.option("--require-keys", is_flag=True, help="Need an API key on loopback too.")
+@click.option("--allowed-host", "allowed_hosts", multiple=True, help="Further name of this machine (loopback only).")
+@click.option(
+    "--rate-limit",
+    type=click.FloatRange(0),
+    help="Requests a second of one key or address, 0 for no limit; default: 1000, on loopback none.",
+)
+def serve(
+    host: str, port: int, workers: int, require_keys: bool, allowed_hosts: tuple[str, ...], rate_limit: float | None
+) -> None:
     """Run the scoring service."""
     from services import embedded
+    from services.scoring.door.policy import DoorOptions
     from services.scoring.server import serve as run_server
 
     home = Home.resolve()
+    options = DoorOptions(
+        require_keys=require_keys,
+        allowed_hosts=allowed_hosts,
+        rate=rate_limit,
+        sagemaker=os.environ.get("CANDOR_SAGEMAKER") == "1",
+    )
     embedded.ensure(home)
-    run_server(home, host, port, workers)
+    run_server(home, host, port, workers, options)
 
 
 @click.command(epilog="Example: candor score APP_000001 --purchase-amount 3500 --term-months 12")

@@ -13,18 +13,27 @@ from litestar.openapi import OpenAPIConfig
 from feature_repo.home import Home
 from services.scoring.champion import Load, load_champion
 from services.scoring.docs import ContractSchema, docs_router
-from services.scoring.problems import echo_request_id, to_response
+from services.scoring.door.door import Door
+from services.scoring.door.keys import KeyFile, KeyRing
+from services.scoring.door.policy import DoorPolicy
+from services.scoring.door.scopes import Directory
+from services.scoring.problems import to_response
 from services.scoring.routes import HANDLERS
 from services.scoring.service import ScoringService
 
+_LARGEST_BODY = 64 * 1024
+_UNGUARDED = DoorPolicy()
 
-def create_app(home: Home, load: Load = load_champion) -> Litestar:
+
+def create_app(home: Home, load: Load = load_champion, policy: DoorPolicy = _UNGUARDED) -> Door:
     """Return the scoring application of a home; it starts whether or not model, store and log are there.
 
     Parameters
     ----------
     load : callable
         Loads the home's champion.
+    policy : DoorPolicy
+        Who may come in; a server that others can reach gives its own.
 
     Raises
     ------
@@ -41,12 +50,12 @@ def create_app(home: Home, load: Load = load_champion) -> Litestar:
         finally:
             await service.close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[*HANDLERS, docs_router],
         dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
         lifespan=[lifespan],
         exception_handlers={Exception: to_response},
-        before_send=[echo_request_id],
+        request_max_body_size=_LARGEST_BODY,
         openapi_config=OpenAPIConfig(
             title="Candor",
             version=version("candor"),
@@ -57,3 +66,4 @@ def create_app(home: Home, load: Load = load_champion) -> Litestar:
         ),
         logging_config=None,
     )
+    return Door(app, Directory(app), KeyRing(KeyFile(home)), policy)

@@ -14,6 +14,9 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import FromPath
 from litestar.response import File
 
+from services.scoring.door.scopes import NEEDS, OPEN
+from services.scoring.problems import MEDIA_TYPE
+
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -28,13 +31,24 @@ _PAGE = """<!doctype html>
 <body>
 <div id="docs"></div>
 <script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({url: "/schema/openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null})
-</script>
+<script src="/docs/assets/start.js"></script>
 </body>
 </html>
 """
-_POLICY = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_START = """\
+SwaggerUIBundle({url: "/schema/openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null})
+"""
+# Swagger UI sets styles on elements; scripts come from files only
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_REFUSALS = {
+    "401": "No API key, or one that is revoked, expired or not of this service",
+    "403": "The API key lacks the scope, or the service does not go by this host name",
+    "429": "Too many requests a second",
+    "503": "Too many requests are under way",
+}
 
 
 class ContractSchema(JsonRenderPlugin):
@@ -55,7 +69,28 @@ class ContractSchema(JsonRenderPlugin):
         document = copy.deepcopy(openapi_schema)
         content = {"application/json": {"schema": self._body_schema()}}
         document["paths"]["/predict"]["post"]["requestBody"] = {"content": content, "required": True}
+        _tell_of_the_door(document)
         return super().render(request, document)
+
+
+def _tell_of_the_door(document: dict[str, Any]) -> None:
+    """Add what the door may answer, and the scope that each route needs."""
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["ApiKey"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            need = NEEDS[method.upper(), path]
+            for status, description in _REFUSALS.items():
+                if need != OPEN or status != "401":
+                    operation["responses"].setdefault(status, {"description": description, "content": content})
+            if method == "post":
+                late = {"description": "The body was not there in time", "content": content}
+                operation["responses"].setdefault("408", late)
+            if need != OPEN:
+                operation["security"] = [{"ApiKey": []}]
+                said = operation.get("description", "")
+                operation["description"] = f"{said} Scope: `{need}`.".strip()
 
 
 def _folder() -> Path:
@@ -72,8 +107,10 @@ async def page() -> Response[str]:
 
 
 @get("/assets/{name:str}", include_in_schema=False)
-async def asset(name: FromPath[str]) -> File:
-    """Return one file of Swagger UI that the page names."""
+async def asset(name: FromPath[str]) -> File | Response[str]:
+    """Return one file that the page names."""
+    if name == "start.js":
+        return Response(_START, media_type="text/javascript")
     if name not in _ASSETS:
         raise NotFoundException(detail=f"no asset {name!r}")
     return File(_folder() / name, filename=name, content_disposition_type="inline")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import secrets
@@ -11,15 +12,18 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Scope
+from litestar.types import Scope
 
 from feature_repo.errors import InputError, UnavailableError
 from services.scoring.errors import ConflictError, FieldProblem, NotReady, UnknownError
 from services.scoring.schemas import Problem, ProblemItem
 
+REQUEST_ID = "request_id"
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = {"Retry-After": "1"}
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_TAME = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_PROCESS = secrets.token_hex(5)
+_NUMBERS = itertools.count()
 _logger = logging.getLogger(__name__)
 
 
@@ -46,27 +50,35 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     else:
         status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the service; the log has it under request_id"
         _logger.error("request %s failed", request_id(request.scope), exc_info=error)
-    problem = Problem(
-        type=f"urn:candor:problem:{status.phrase.lower().replace(' ', '-')}",
-        title=status.phrase,
-        status=status,
-        detail=detail,
-        request_id=request_id(request.scope),
-        errors=items,
+    body = problem(status, detail, request_id(request.scope), items)
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem(status: HTTPStatus, detail: str, request: str, items: tuple[ProblemItem, ...] = ()) -> bytes:
+    """Return the body of an error.
+
+    Parameters
+    ----------
+    request : str
+        ID of the request.
+    """
+    return msgspec.json.encode(
+        Problem(
+            type=f"urn:candor:problem:{status.phrase.lower().replace(' ', '-')}",
+            title=status.phrase,
+            status=status,
+            detail=detail,
+            request_id=request,
+            errors=items,
+        )
     )
-    return Response(msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def request_id(scope: Scope) -> str:
-    """Return the ID of a request: the caller's, if it is a tame one, or a new one."""
-    state: dict[str, Any] = scope["state"]
-    if "request_id" not in state:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        state["request_id"] = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    return str(state["request_id"])
+    """Return the ID of a request, which the door gave it."""
+    return str(scope["state"][REQUEST_ID])
 
 
-async def echo_request_id(message: Message, scope: Scope) -> None:
-    """Put the request's ID into every answer."""
-    if message["type"] == "http.response.start":
-        message["headers"] = [*message["headers"], (b"x-request-id", request_id(scope).encode())]
+def tame_id(given: bytes | None) -> str:
+    """Return a caller's ID for a request, if it is a tame one, or a new one."""
+    return given.decode() if given and _TAME.fullmatch(given) else f"{_PROCESS}{next(_NUMBERS):08x}"

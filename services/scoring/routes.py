@@ -19,8 +19,6 @@ from services.scoring.replay import Replayed
 from services.scoring.schemas import ApplicantFeatures, Decision, Health, Problem
 from services.scoring.service import ScoringService
 
-_LARGEST_BODY = 64 * 1024
-
 
 def _problems(**statuses: str) -> dict[int, ResponseSpec]:
     return {
@@ -49,7 +47,6 @@ _UNAVAILABLE = "The store, the log or the model is not there; try again"
 @post(
     "/predict",
     status_code=200,
-    request_max_body_size=_LARGEST_BODY,
     tags=["decisions"],
     responses={200: ResponseSpec(Decision, False, "The decision")}
     | _problems(

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import socket
+from datetime import UTC, datetime
 
+import msgspec
 import uvicorn
-from litestar import Litestar
 from uvicorn.supervisors import Multiprocess
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
 from services.scoring.app import create_app
+from services.scoring.door.door import Door
+from services.scoring.door.keys import KeyFile
+from services.scoring.door.policy import DoorOptions, DoorPolicy
+from services.scoring.door.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+
+_POLICY = "CANDOR_DOOR"  # from the parent process to its workers
+_logger = logging.getLogger(__name__)
+_USUAL = DoorOptions()
 
 
-def application() -> Litestar:
+def application() -> Door:
     """Return the application of the home in the environment; each worker calls it."""
-    return create_app(Home.resolve())
+    policy = msgspec.json.decode(os.environ[_POLICY], type=DoorPolicy)
+    return create_app(Home.resolve(), policy=policy)
 
 
-def serve(home: Home, host: str, port: int, workers: int = 1) -> None:
-    """Serve until told to stop.
+def configure(app: Door | str, workers: int = 1) -> uvicorn.Config:
+    """Return how uvicorn serves the application, or what its name makes."""
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        loop="uvloop",
+        http=GuardedProtocol,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # whoever connects could say that it is another
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def serve(home: Home, host: str, port: int, workers: int = 1, options: DoorOptions = _USUAL) -> None:
+    """Serve until told to stop; after SIGTERM, requests under way are still answered.
 
     Parameters
     ----------
@@ -30,6 +60,8 @@ def serve(home: Home, host: str, port: int, workers: int = 1) -> None:
         1..65535, or 0 for any free one.
     workers : int
         Processes, at least 1.
+    options : DoorOptions
+        Who may come in.
 
     Raises
     ------
@@ -39,27 +71,32 @@ def serve(home: Home, host: str, port: int, workers: int = 1) -> None:
         If the host is not one of this machine's, or an address of the home is not one.
     """
     os.environ.update(_environment(home))
-    alone = workers == 1
-    app = create_app(home)  # says here and now what is wrong with the home
-    config = uvicorn.Config(
-        app if alone else "services.scoring.server:application",
-        factory=not alone,
-        host=host,
-        port=port,
-        workers=workers,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-        timeout_graceful_shutdown=10,
-    )
     with _listen(host, port) as listener:
-        if alone:
-            uvicorn.Server(config).run(sockets=[listener])
+        policy = options.policy(listener.getsockname()[0], workers)
+        app = create_app(home, policy=policy)  # says here and now what is wrong with the home
+        if policy.require_keys and not _has_keys(home):
+            _logger.warning("every request needs an API key, and there is none: candor keys create --help")
+        # uvicorn raises the signal again once it has drained: ended as it was told to, which is exit 0
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        if workers == 1:
+            uvicorn.Server(configure(app)).run(sockets=[listener])
         else:
-            Multiprocess(config, sockets=[listener]).run()
+            os.environ[_POLICY] = msgspec.json.encode(policy).decode()
+            _Workers(configure("services.scoring.server:application", workers), sockets=[listener]).run()
+
+
+class _Workers(Multiprocess):
+    """Workers whose parent does not hold the port open while they drain."""
+
+    def terminate_all(self) -> None:
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+
+def _has_keys(home: Home) -> bool:
+    now = datetime.now(UTC)
+    return any(key.state(now) == "active" for key in KeyFile(home).read())
 
 
 def _environment(home: Home) -> dict[str, str]:

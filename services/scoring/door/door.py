@@ -1,0 +1,269 @@
+"""The door: what every request passes before Litestar sees it, and every answer after.
+
+It is one plain ASGI callable, because each request pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Send
+
+from services.scoring.door.deadlines import Deadlines
+from services.scoring.door.keys import ApiKey, KeyRing
+from services.scoring.door.limits import Buckets
+from services.scoring.door.policy import DoorPolicy
+from services.scoring.door.scopes import OPEN, Directory, Entrance
+from services.scoring.problems import MEDIA_TYPE, REQUEST_ID, problem, tame_id
+
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_SPILL = 256 * 1024  # bytes beyond the limit that are read, so that the client gets to read the answer
+_SOON = (b"retry-after", b"1")
+_logger = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """The door says no."""
+
+    def __init__(self, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> None:
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+        super().__init__(detail)
+
+
+class Visit:
+    """One request on its way through the door.
+
+    Parameters
+    ----------
+    scope : HTTPScope
+        The ASGI scope; its ``state`` is shared with the application.
+    """
+
+    def __init__(self, scope: HTTPScope, send: Send, seconds: float) -> None:
+        self.begun = time.perf_counter()
+        self.due = self.begun + seconds
+        self.is_overdue = False
+        self.task: asyncio.Task[Any] | None = None
+        self.scope = scope
+        self.send = send
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.entrance: Entrance | None = None
+        self.key: ApiKey | None = None
+        self.status = 0
+        self.heard = False
+        self.request_id = tame_id(self.headers.get(b"x-request-id"))
+        scope.setdefault("state", {})[REQUEST_ID] = self.request_id
+
+    @property
+    def peer(self) -> str:
+        """Address that the request came from; of a proxy, the proxy's."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    @property
+    def announced(self) -> float:
+        """Bytes of the body, as the request says; infinite if it does not."""
+        length = self.headers.get(b"content-length", b"" if b"transfer-encoding" in self.headers else b"0")
+        return int(length) if length.isdigit() and len(length) < 16 else math.inf
+
+    async def answer(self, message: Message) -> None:
+        """Send on what the application answers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_ALWAYS]
+            if not self.heard and self.announced > _SPILL:  # nobody reads it to its end
+                headers.append((b"connection", b"close"))
+            message["headers"] = headers
+        await self.send(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer a refusal."""
+        body = problem(refusal.status, refusal.detail, self.request_id)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *refusal.headers,
+        ]
+        await self.answer({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self.answer({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Door:
+    """Let in who may come in, as the policy says.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What is behind it.
+    directory : Directory
+        Every path that leads there.
+    keys : KeyRing
+        Keys in force.
+    """
+
+    def __init__(self, app: ASGIApp, directory: Directory, keys: KeyRing, policy: DoorPolicy) -> None:
+        self._app = app
+        self.directory = directory
+        self._keys = keys
+        self._policy = policy
+        self._of_keys = Buckets()
+        self._of_peers = Buckets()
+        self._rate = policy.rate / policy.workers
+        self._under_way = Deadlines()
+        self._hosts = frozenset(host.encode() for host in policy.hosts or ())
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass the lifespan on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = Visit(scope, send, self._policy.body_seconds)
+        self._under_way.add(visit)
+        try:
+            await self._serve(visit, receive)
+        except Refusal as refusal:
+            await visit.refuse(refusal)
+        except Exception as error:
+            _logger.error("request %s failed at the door", visit.request_id, exc_info=error)
+            if visit.status:
+                raise
+            await visit.refuse(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the service; the log has it"))
+        finally:
+            self._under_way.remove(visit)
+
+    async def _serve(self, visit: Visit, receive: Receive) -> None:
+        policy = self._policy
+        if len(self._under_way) > policy.in_flight:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy; try again", _SOON)
+        entrance = self._admit(visit)
+        listening = visit.scope["method"] == "POST"
+        try:
+            if listening:
+                receive = await _hear(visit, receive, entrance.largest_body)
+                listening = False
+            visit.due = time.perf_counter() + policy.answer_seconds
+            await self._app(visit.scope, receive, visit.answer)
+        except asyncio.CancelledError:
+            if not visit.is_overdue or visit.task is None or visit.status:
+                raise
+            visit.task.uncancel()
+            if listening:
+                detail = f"the body was not there in {policy.body_seconds:g} s"
+                raise Refusal(HTTPStatus.REQUEST_TIMEOUT, detail, (b"connection", b"close")) from None
+            detail = f"there was no answer in {policy.answer_seconds:g} s"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail, _SOON) from None
+
+    def _admit(self, visit: Visit) -> Entrance:
+        scope, policy = visit.scope, self._policy
+        path: str = scope["path"]
+        if path[-1:] == "/" and len(path) > 1:
+            path = scope["path"] = path[:-1]
+        methods = self.directory.methods(path)
+        entrance = visit.entrance = methods.get(scope["method"]) if methods else None
+        if policy.hosts is not None and not self._is_ours(visit.headers.get(b"host", b"")):
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                "this host name is not one that the service goes by: see `candor serve --allowed-host`",
+            )
+        if entrance is None or entrance.need != OPEN:
+            self._check_key(visit, entrance)
+        else:
+            self._spend(self._of_peers, (visit.peer, OPEN), self._rate)
+        if methods is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing at this path: see /docs")
+        if entrance is None:
+            allowed = ", ".join(sorted(methods))
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"this path takes {allowed}", (b"allow", allowed.encode()))
+        return entrance
+
+    def _check_key(self, visit: Visit, entrance: Entrance | None) -> None:
+        policy = self._policy
+        if not policy.require_keys or (
+            policy.open_invocations and entrance is not None and entrance.template == "/invocations"
+        ):
+            self._spend(self._of_peers, visit.peer, self._rate)
+            return
+        presented = _presented(visit.headers)
+        key = self._keys.find(presented) if presented else None
+        now = datetime.now(UTC)
+        state = key.state(now) if key else "none of this service's" if presented else ""
+        if key is None or state != "active":
+            self._spend(self._of_peers, (visit.peer, "refused"), self._rate)
+            detail = f"the API key is {state}" if state else "an API key is needed, in the header X-API-Key"
+            raise Refusal(HTTPStatus.UNAUTHORIZED, detail, (b"www-authenticate", b'Bearer realm="candor"'))
+        visit.key = key
+        self._spend(self._of_keys, key.id, self._rate if key.rate is None else key.rate / policy.workers)
+        need = entrance.need if entrance else "any"
+        if need != OPEN and not key.allows(need):
+            raise Refusal(HTTPStatus.FORBIDDEN, f"the API key lacks the scope {need}")
+
+    def _spend(self, buckets: Buckets, caller: Any, rate: float) -> None:
+        wait = buckets.wait(caller, rate, time.monotonic()) if rate else 0.0
+        if wait:
+            seconds = str(math.ceil(wait))
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"more than {rate:g} requests a second; try again in {seconds} s",
+                (b"retry-after", seconds.encode()),
+            )
+
+    def _is_ours(self, host: bytes) -> bool:
+        # Only browsers can be led astray by a name, and they always send one.
+        name = host[1:].partition(b"]")[0] if host.startswith(b"[") else host.partition(b":")[0]
+        return not host or name.lower() in self._hosts
+
+
+def _presented(headers: dict[bytes, bytes]) -> bytes:
+    given = headers.get(b"x-api-key")
+    if given is not None:
+        return given
+    scheme, _, rest = headers.get(b"authorization", b"").partition(b" ")
+    return rest.strip() if scheme.lower() == b"bearer" else b""
+
+
+async def _hear(visit: Visit, receive: Receive, largest: int) -> Receive:
+    """Read the whole body and return what gives it at once."""
+    most = largest + _SPILL
+    if most < visit.announced < math.inf:
+        raise _too_large(largest)
+    message = await receive()
+    if message["type"] == "http.request" and message.get("more_body"):
+        message = await _rest(message.get("body", b""), receive, most)
+    if message["type"] != "http.request":
+        raise Refusal(HTTPStatus.BAD_REQUEST, "the body broke off")
+    visit.heard = not message.get("more_body")
+    if len(message.get("body", b"")) > largest:
+        raise _too_large(largest)
+    whole: HTTPReceiveMessage | None = message
+
+    async def give() -> HTTPReceiveMessage:
+        nonlocal whole
+        if whole is None:
+            return await receive()  # type: ignore[return-value]  # of HTTP, as the scope is
+        given, whole = whole, None
+        return given
+
+    return give
+
+
+async def _rest(begun: bytes, receive: Receive, most: int) -> Any:
+    whole = bytearray(begun)
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        whole += message.get("body", b"")
+        if not message.get("more_body") or len(whole) > most:
+            return {**message, "body": bytes(whole)}
+
+
+def _too_large(largest: int) -> Refusal:
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {largest} bytes")
