@@ -19,6 +19,8 @@ from services.scoring.errors import ConflictError, FieldProblem, NotReady, Unkno
 from services.scoring.schemas import Problem, ProblemItem
 
 REQUEST_ID = "request_id"
+CLIENT = "client"
+"""What the door leaves in the ASGI state: the ID of the request, and of the API key, empty without one."""
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = {"Retry-After": "1"}
 _TAME = re.compile(rb"[A-Za-z0-9._:-]{1,128}")

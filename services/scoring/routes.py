@@ -14,7 +14,7 @@ from litestar.params import FromPath, HeaderParameter
 from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
 from services.scoring.loan_request import id_fault
-from services.scoring.problems import MEDIA_TYPE
+from services.scoring.problems import CLIENT, MEDIA_TYPE
 from services.scoring.replay import Replayed
 from services.scoring.schemas import ApplicantFeatures, Decision, Health, Problem
 from services.scoring.service import ScoringService
@@ -63,7 +63,8 @@ async def predict(
 ) -> Response[bytes]:
     """Decide on one loan request; the decision is in the log before it is answered."""
     _require_json(request)
-    answer = await service.decide(await request.body(), key=idempotency_key)
+    client = request.scope["state"][CLIENT]
+    answer = await service.decide(await request.body(), client=client, key=idempotency_key)
     headers = {"Idempotency-Replayed": "true"} if answer.repeated else None
     return Response(answer.body, media_type=MediaType.JSON, headers=headers)
 

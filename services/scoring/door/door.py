@@ -20,7 +20,7 @@ from services.scoring.door.keys import ApiKey, KeyRing
 from services.scoring.door.limits import Buckets
 from services.scoring.door.policy import DoorPolicy
 from services.scoring.door.scopes import OPEN, Directory, Entrance
-from services.scoring.problems import MEDIA_TYPE, REQUEST_ID, problem, tame_id
+from services.scoring.problems import CLIENT, MEDIA_TYPE, REQUEST_ID, problem, tame_id
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 _SPILL = 256 * 1024  # bytes beyond the limit that are read, so that the client gets to read the answer
@@ -60,7 +60,9 @@ class Visit:
         self.status = 0
         self.heard = False
         self.request_id = tame_id(self.headers.get(b"x-request-id"))
-        scope.setdefault("state", {})[REQUEST_ID] = self.request_id
+        state = scope.setdefault("state", {})
+        state[REQUEST_ID] = self.request_id
+        state[CLIENT] = ""
 
     @property
     def peer(self) -> str:
@@ -200,6 +202,7 @@ class Door:
             detail = f"the API key is {state}" if state else "an API key is needed, in the header X-API-Key"
             raise Refusal(HTTPStatus.UNAUTHORIZED, detail, (b"www-authenticate", b'Bearer realm="candor"'))
         visit.key = key
+        visit.scope["state"][CLIENT] = key.id
         self._spend(self._of_keys, key.id, self._rate if key.rate is None else key.rate / policy.workers)
         need = entrance.need if entrance else "any"
         if need != OPEN and not key.allows(need):
