@@ -63,7 +63,10 @@ def test_without_a_bureau_report_a_person_decides(absent):
 
 
 def test_a_decline_does_not_wait_for_evidence():
-    assert run(NOBODY, LinearScorer(base=5.0), age=35).approval_recommendation == "DECLINED"
+    scorer = LinearScorer(base=5.0, missing={"debt_to_income_ratio": 1.0})
+    decision = run(NOBODY, scorer, age=35)
+    assert decision.approval_recommendation == "DECLINED"
+    assert codes(decision) == ["credit_bureau_absent"]
 
 
 class Reads(LinearScorer):
