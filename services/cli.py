@@ -30,6 +30,7 @@ for _command in (
     decisions.serve,
     decisions.score,
     decisions.replay,
+    decisions.notice,
     keys.keys,
     watch.profile,
     watch.drift,

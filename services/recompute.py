@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from feature_repo.errors import InputError
 from feature_repo.home import Home
-from monitoring.decision_log import DecisionLog
+from monitoring.decision_log import DecisionLog, DecisionRecord
 from services.scoring.replay import CitedModels, Replayed, replay, replay_all
 
 
@@ -39,6 +39,12 @@ def one(home: Home, decision_id: str) -> Replayed:
     UnavailableError
         If the log is not there, or the bundle that it cites.
     """
+    record = logged(home, decision_id)
+    return replay([record], CitedModels(home).model(record))[0]
+
+
+def logged(home: Home, decision_id: str) -> DecisionRecord:
+    """Return one record of the log; errors as for `one`."""
     log = DecisionLog(home.decision_log_url)
     try:
         record = log.get(decision_id.strip().lower())
@@ -46,7 +52,7 @@ def one(home: Home, decision_id: str) -> Replayed:
         log.close()
     if record is None:
         raise InputError(f"decision {decision_id!r} is not in the log")
-    return replay([record], CitedModels(home).model(record))[0]
+    return record
 
 
 def many(home: Home, start: datetime | None, end: datetime | None) -> Counts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -92,3 +92,21 @@ def replay(decision_id: str | None, every: bool, start: datetime | None, end: da
             click.echo("\n".join([*map(recompute.to_text, counts.different), counts.summary()]))
     if different:
         raise SystemExit(1)
+
+
+@click.command(epilog="Example: candor notice 01a205d0-20af-7aba-912c-c855649aa3f6 --format html > notice.html")
+@click.argument("decision_id")
+@click.option("--format", "form", type=click.Choice(["text", "html", "json"]), default="text", show_default=True)
+@JSON
+def notice(decision_id: str, form: Literal["text", "html", "json"], as_json: bool) -> None:
+    """Write the notice that a logged decision calls for: adverse action, counter-offer, risk-based pricing, or none."""
+    from services import recompute
+    from services.scoring.notices.lender import load_lender
+    from services.scoring.notices.notice import notice_of
+    from services.scoring.notices.render import render
+    from services.scoring.replay import CitedModels
+
+    home = Home.resolve()
+    record = recompute.logged(home, decision_id)
+    made = notice_of(record, CitedModels(home).model(record), load_lender(home))
+    click.echo(render(made, "json" if as_json else form), nl=form == "json" or as_json)

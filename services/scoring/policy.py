@@ -17,6 +17,7 @@ from services.scoring.policy_sections import (
     Confidence,
     CounterOffers,
     Cutoff,
+    Disclosure,
     Evidence,
     ExpectedLoss,
     FirstPayment,
@@ -48,6 +49,7 @@ class Policy(Section, frozen=True, kw_only=True):
     counter_offer: CounterOffers
     expected_loss: ExpectedLoss
     legal: Legal
+    disclosure: Disclosure
     knock_out: tuple[KnockOut, ...]
     evidence: tuple[Evidence, ...]
     tier: Annotated[tuple[Tier, ...], Meta(min_length=1)]

@@ -194,3 +194,16 @@ class Legal(Section, frozen=True, kw_only=True):
     max_apr: Percent
     over_max_apr: Text
     max_reasons: Annotated[int, Meta(ge=1, le=4)]
+
+
+class Disclosure(Section, frozen=True, kw_only=True):
+    """How many key factors of a score are disclosed, and which feature counts inquiries.
+
+    Parameters
+    ----------
+    inquiries : str
+        Told beyond that number where it affected the score adversely; a contract without it has none to tell.
+    """
+
+    max_key_factors: Annotated[int, Meta(ge=1)]
+    inquiries: Text

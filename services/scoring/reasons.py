@@ -29,10 +29,7 @@ def of_rules(rules: Sequence[KnockOut], model: ScoringModel) -> tuple[Reason, ..
 def of_model(
     impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
 ) -> tuple[Reason, ...]:
-    """Return the reasons of the model: groups of features that raised the risk, largest first.
-
-    Features told in the same words are a group: those that share a reason in the contract, and all
-    those of one absent view. A group's impact is the sum of its features', also of those that lowered the risk.
+    """Return the principal reasons of the model: groups of features that raised the risk, largest first.
 
     Parameters
     ----------
@@ -41,19 +38,46 @@ def of_model(
     views : mapping of str to StoredView
         What the store held.
     """
+    return tuple(_raised(impacts, inputs, views, model)[: model.policy.legal.max_reasons])
+
+
+def key_factors(
+    impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
+) -> tuple[str, ...]:
+    """Return what affected the credit score adversely, most important first; parameters as for `of_model`.
+
+    Inquiries that did so are told whatever the number of other factors.
+
+    References
+    ----------
+    15 USC 1681g(f)(1)(C) and (f)(9).
+    """
+    rule = model.policy.disclosure
+    raised = _raised(impacts, inputs, views, model)
+    told = [*raised[: rule.max_key_factors], *(one for one in raised if rule.inquiries in one.features)]
+    return tuple(dict.fromkeys(reason.reason for reason in told))
+
+
+def _raised(
+    impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
+) -> list[Reason]:
+    """Return every group of features that raised the risk, largest first.
+
+    Features told in the same words are a group: those that share a reason in the contract, and all
+    those of one absent view. A group's impact is the sum of its features', also of those that lowered the risk.
+    """
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(impacts, key=impacts.__getitem__, reverse=True):
         if told := _words(model.specs[name], inputs, views, model):
             code, text = told
             groups.setdefault(text, []).append((code, name))
-    raised: list[Reason] = []
+    raised: list[tuple[float, Reason]] = []
     for text, members in groups.items():
         names = tuple(name for _, name in members)
         impact = sum(impacts[name] for name in names)
         if impact > 0:
-            raised.append(Reason(members[0][0], names[0], text, impact, names))
-    raised.sort(key=lambda reason: -(reason.impact or 0.0))
-    return tuple(raised[: model.policy.legal.max_reasons])
+            raised.append((impact, Reason(members[0][0], names[0], text, impact, names)))
+    return [reason for _, reason in sorted(raised, key=lambda one: -one[0])]
 
 
 def _words(

@@ -73,7 +73,7 @@ class CitedModels:
                     self._models[name] = self._load(self._home, *name)
                 except CandorError as error:
                     raise UnavailableError(
-                        f"decision {record.decision_id} cites bundle {record.bundle} and cannot be replayed: {error}"
+                        f"decision {record.decision_id} cites bundle {record.bundle}, which cannot be loaded: {error}"
                     ) from None
                 if len(self._models) > _KEPT_MODELS:
                     self._models.popitem(last=False)

@@ -9,11 +9,13 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
 from services.scoring.loan_request import id_fault
+from services.scoring.notices.notice import Notice
+from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
 from services.scoring.problems import CLIENT, MEDIA_TYPE
 from services.scoring.replay import Replayed
 from services.scoring.schemas import ApplicantFeatures, Decision, Health, Problem
@@ -40,6 +42,10 @@ IdempotencyKey = Annotated[
         description="1 to 255 visible ASCII characters. The same request under the same key is answered with the "
         "first decision, and with Idempotency-Replayed: true.",
     ),
+]
+NoticeFormat = Annotated[
+    str | None,
+    QueryParameter(name="format", description="html, json or text; without it, the Accept header says which"),
 ]
 _UNAVAILABLE = "The store, the log or the model is not there; try again"
 
@@ -107,6 +113,29 @@ async def replay_decision(decision_id: FromPath[str], service: NamedDependency[S
     return await service.replay(_decision_id(decision_id))
 
 
+@get(
+    "/decisions/{decision_id:str}/notice",
+    tags=["decisions"],
+    responses={200: ResponseSpec(Notice, False, "The notice; as text/html or text/plain where these are preferred")}
+    | _problems(
+        s404="The log does not hold the decision",
+        s422="There is no such format",
+        s503="The log is not there, or the bundle that the decision cites, or the lender's details are wrong",
+    ),
+)
+async def decision_notice(
+    request: Request[Any, Any, Any],
+    decision_id: FromPath[str],
+    service: NamedDependency[ScoringService],
+    form: NoticeFormat = None,
+) -> Response[str]:
+    """Return the notice that a decision calls for: adverse action, counter-offer, risk-based pricing, or none."""
+    chosen = chosen_format(form, request.headers.get("accept", ""))
+    notice = await service.notice(_decision_id(decision_id))
+    headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'", "Vary": "Accept"}
+    return Response(render(notice, chosen), media_type=MEDIA_TYPES[chosen], headers=headers)
+
+
 def _decision_id(text: str) -> str:
     try:
         return str(UUID(text))
@@ -136,4 +165,4 @@ async def ready(service: NamedDependency[ScoringService]) -> Health:
     return found
 
 
-HANDLERS = [predict, applicant_features, decision_record, replay_decision, health, live, ready]
+HANDLERS = [predict, applicant_features, decision_record, replay_decision, decision_notice, health, live, ready]

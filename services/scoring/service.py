@@ -22,6 +22,8 @@ from services.scoring.errors import UnknownError
 from services.scoring.idempotency import Once, read_key
 from services.scoring.loan_request import WITHOUT_A_MODEL
 from services.scoring.model import ScoringModel
+from services.scoring.notices.lender import load_lender
+from services.scoring.notices.notice import Notice, notice_of
 from services.scoring.record import Case, new_decision_id, settle
 from services.scoring.replay import CitedModels, Replayed, replay
 from services.scoring.schemas import ApplicantFeatures, Health, StoredViewAnswer, iso, maybe_iso
@@ -169,6 +171,15 @@ class ScoringService:
         record = await self.decision(decision_id)
         model = await asyncio.to_thread(self._cited.model, record)
         return replay([record], model)[0]
+
+    async def notice(self, decision_id: str) -> Notice:
+        """Return the notice that a logged decision calls for; errors as for `replay`, or for the lender's details."""
+        record = await self.decision(decision_id)
+
+        def make() -> Notice:
+            return notice_of(record, self._cited.model(record), load_lender(self._home))
+
+        return await asyncio.to_thread(make)
 
     async def health(self) -> Health:
         """Check the model, the store and the log."""

@@ -223,6 +223,7 @@ def test_the_openapi_document_knows_every_route_and_the_contract(client):
         "/predict",
         "/applicants/{applicant_id}/features",
         "/decisions/{decision_id}",
+        "/decisions/{decision_id}/notice",
         "/decisions/{decision_id}/replay",
         "/health",
         "/health/live",

@@ -153,7 +153,7 @@ def test_a_bundle_that_is_damaged_or_gone_is_told(home, log):
         assert "calibration.json does not match its checksum" in answer.json()["detail"]
     shutil.rmtree(place)
     record = log.get(decision["decision_id"])
-    with pytest.raises(UnavailableError, match=f"cites bundle {digest} and cannot be replayed"):
+    with pytest.raises(UnavailableError, match=f"cites bundle {digest}, which cannot be loaded"):
         CitedModels(home).model(record)
     assert make(home, seed=2) == digest
     assert CitedModels(home).model(record).name.bundle == digest
