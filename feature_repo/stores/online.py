@@ -9,11 +9,10 @@ from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import parse_address
 from feature_repo.stores.columns import decode_column
 from feature_repo.stores.connection import DEADLINE, RedisConnection, Row
+from feature_repo.stores.online_columns import ViewColumns, decode_columns
 from feature_repo.stores.plan import OnlinePlan, ViewPlan
-from feature_repo.stores.stored import Scalar, StoredFeatures, StoredView
+from feature_repo.stores.stored import CLOCK_SKEW, Scalar, StoredFeatures, StoredView
 from feature_repo.stores.wire import decode_timestamp, decode_value
-
-_CLOCK_SKEW = 60  # seconds that another machine's clock may be ahead
 
 
 class PlanDecoder:
@@ -38,6 +37,18 @@ class PlanDecoder:
         """Return the key of an applicant and the fields of its hash."""
         return self._plan.key(applicant_id), self.fields
 
+    def rows_of(self, hashes: Sequence[Sequence[bytes]]) -> list[Row]:
+        """Return the fields of the plan from whole hashes, each a field, its value, the next field and so on."""
+        rows: list[Row] = []
+        names: Sequence[bytes] = ()
+        for pairs in hashes:
+            if pairs[::2] != names:  # most hashes are laid out like the one before
+                names = pairs[::2]
+                place = {field: 2 * index + 1 for index, field in enumerate(names)}
+                places = [place.get(field, -1) for field in self.fields]
+            rows.append([pairs[at] if at > 0 else None for at in places])
+        return rows
+
     def decode(self, applicant_id: str, row: Row, now: datetime) -> StoredFeatures:
         """Return what the fields of one hash say.
 
@@ -53,6 +64,16 @@ class PlanDecoder:
             views[view.name] = self._view(view, row[start:end], now)
             start = end
         return StoredFeatures(applicant_id, views)
+
+    def decode_columns(self, rows: Sequence[Row], now: datetime) -> dict[str, ViewColumns]:
+        """Return what the fields of n hashes say, as columns view by view; errors as for `decode`."""
+        columns = list(zip(*rows, strict=True)) or [()] * len(self.fields)
+        try:
+            return decode_columns(self._plan, columns, now)
+        except ValueError:  # one at a time, so that the error can name what is wrong
+            for row in rows:
+                self.decode("", row, now)
+            raise
 
     def decode_many(self, applicant_ids: Sequence[str], rows: Sequence[Row], now: datetime) -> list[StoredFeatures]:
         """Return what the fields of n hashes say, decoded a field at a time; errors as for `decode`."""
@@ -74,7 +95,7 @@ class PlanDecoder:
     def _view(self, view: ViewPlan, row: Row, now: datetime) -> StoredView:
         stamp = row[0]
         if stamp is None:
-            return StoredView("MISSING", None, None, {})
+            return _MISSING
         name = view.timestamp_field
         values: dict[str, Scalar | None] = {}
         try:
@@ -90,12 +111,14 @@ class PlanDecoder:
         return _aged(view, event, values, now)
 
 
+_MISSING = StoredView("MISSING", None, None, {})
+
+
 def _aged(view: ViewPlan, event: datetime, values: dict[str, Scalar | None], now: datetime) -> StoredView:
     age = (now - event).total_seconds()
-    if age < -_CLOCK_SKEW:  # what is not true yet, by the clock in force, is not known
-        return StoredView("MISSING", None, None, {})
-    stale = 0 < view.ttl_seconds < age
-    return StoredView("STALE" if stale else "PRESENT", event, int(age // 1), values)
+    if age < -CLOCK_SKEW:  # what is not true yet, by the clock in force, is not known
+        return _MISSING
+    return StoredView("STALE" if 0 < view.ttl_seconds < age else "PRESENT", event, int(age // 1), values)
 
 
 def _view_column(
@@ -106,15 +129,16 @@ def _view_column(
     names = [slot.name for slot in view.slots]
     values = [decode_column(column, slot.kind) for slot, column in zip(view.slots, raw, strict=True)]
     rows = zip(*values, strict=True) if values else [()] * len(stamps)
-    for stamp in stamps:
-        if stamp is not None and stamp not in times:
-            times[stamp] = decode_timestamp(stamp)
-    return [
-        StoredView("MISSING", None, None, {})
-        if stamp is None
-        else _aged(view, times[stamp], dict(zip(names, row, strict=True)), now)
-        for stamp, row in zip(stamps, rows, strict=True)
-    ]
+    found = []
+    for stamp, row in zip(stamps, rows, strict=True):
+        if stamp is None:
+            found.append(_MISSING)
+            continue
+        event = times.get(stamp)
+        if event is None:
+            event = times[stamp] = decode_timestamp(stamp)
+        found.append(_aged(view, event, dict(zip(names, row, strict=True)), now))
+    return found
 
 
 class OnlineReader:

@@ -9,9 +9,10 @@ import msgspec
 
 Scalar = float | int | bool | str
 Status = Literal["PRESENT", "STALE", "MISSING"]
+CLOCK_SKEW = 60  # seconds that another machine's clock may be ahead
 
 
-class StoredView(msgspec.Struct, frozen=True):
+class StoredView(msgspec.Struct, frozen=True, gc=False):
     """What the store knows of one applicant in one view.
 
     Parameters
@@ -32,7 +33,7 @@ class StoredView(msgspec.Struct, frozen=True):
     values: dict[str, Scalar | None]
 
 
-class StoredFeatures(msgspec.Struct, frozen=True):
+class StoredFeatures(msgspec.Struct, frozen=True, gc=False):
     """What the store knows of one applicant, in the order of the plan."""
 
     applicant_id: str

@@ -16,6 +16,7 @@ from feature_repo.stores.stored import Scalar
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRING, _INT32, _INT64, _DOUBLE, _FLOAT, _BOOL = 0x12, 0x18, 0x20, 0x29, 0x35, 0x38
+_SECONDS, _NANOS = 0x08, 0x10
 _NULL = b"\x98\x01\x00"
 _KINDS: dict[Kind, tuple[type, ...]] = {"number": (float, int), "count": (int,), "flag": (bool,), "category": (str,)}
 
@@ -59,17 +60,23 @@ def decode_timestamp(raw: bytes) -> datetime:
     ValueError
         If the bytes are no timestamp that a datetime can hold.
     """
-    seconds = nanos = 0
-    position = 0
-    while position < len(raw):
-        tag = raw[position]
-        number, position = _varint(raw, position + 1)
-        if tag == 0x08:
-            seconds = number
-        elif tag == 0x10:
-            nanos = number
-        else:
-            raise ValueError(f"unknown timestamp field {tag:#x}")
+    numbers = {_SECONDS: 0, _NANOS: 0}
+    tag = number = shift = 0
+    for byte in raw:  # one walk over the bytes: a batch decodes many of them
+        if not tag:
+            if byte not in numbers:
+                raise ValueError(f"unknown timestamp field {byte:#x}")
+            tag, number, shift = byte, 0, 0
+            continue
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers[tag], tag = _signed(number), 0
+        elif shift > 63:
+            break
+    if tag:
+        raise ValueError("truncated number")
+    seconds, nanos = numbers.values()
     try:
         return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
     except OverflowError:
@@ -108,5 +115,9 @@ def _varint(raw: bytes, position: int) -> tuple[int, int]:
         shift += 7
         if byte < 0x80:
             break
+    return _signed(number), position
+
+
+def _signed(number: int) -> int:
     number &= (1 << 64) - 1
-    return (number - (1 << 64) if number >= 1 << 63 else number), position
+    return number - (1 << 64) if number >= 1 << 63 else number

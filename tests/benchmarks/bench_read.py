@@ -95,6 +95,7 @@ def run(rows: int = 2000, seconds: float = 2.0) -> list[dict[str, Any]]:
                         service, asked
                     ).to_dict(),
                     "ours, sync": lambda names=names: sync.read_many(names, NOW),
+                    "ours, sync, as columns": lambda names=names: sync.read_columns(names, NOW),
                     "ours, async": lambda names=names: loop.run(reader.read_many(names, NOW)),
                     "bare HMGET, not decoded": lambda names=names: bare(names),
                 }

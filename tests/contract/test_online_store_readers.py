@@ -129,6 +129,38 @@ def test_who_is_missing_or_past_the_time_to_live_is_told_so_and_comes_present_fr
     assert [row.views["rows"].status for row in found] == ["STALE", "MISSING"]
 
 
+def test_columns_say_what_rows_say(written):
+    _, port = written
+    reader = SyncOnlineReader(PLAN, f"127.0.0.1:{port}")
+    names = [*NAMES, "nobody"]
+    for now in (EVENT, EVENT - timedelta(days=1), EVENT + timedelta(days=2)):  # some are of the future, some stale
+        rows, view = reader.read_many(names, now), reader.read_columns(names, now)["rows"]
+        assert {"PRESENT", "MISSING"} & set(view.status)
+        for place, row in enumerate(rows):
+            told = row.views["rows"]
+            assert view.status[place] == told.status
+            event = view.event_timestamp[place].item()
+            assert event == (told.event_timestamp and told.event_timestamp.replace(tzinfo=None))
+            for name in KINDS:
+                value = view.values[name][place]
+                assert (None if value is None or value != value else value) == told.values.get(name)
+    reader.close()
+
+
+def test_a_hash_with_much_else_is_asked_for_its_fields(written):
+    _, port = written
+    key, other = PLAN.key("A0"), {f"other{number}": b"x" for number in range(100)}
+    with redis.Redis(port=port) as client:
+        client.hset(key, mapping=other)
+        reader = SyncOnlineReader(PLAN, f"127.0.0.1:{port}")
+        whole = reader.read_many(["A0", "A1"], EVENT)
+        client.config_resetstat()
+        assert reader.read_many(["A0", "A1"], EVENT) == whole
+        assert client.info("commandstats")["cmdstat_hmget"]["calls"] == 2
+        client.hdel(key, *other)
+    reader.close()
+
+
 def test_no_applicants_are_no_answers(written):
     _, port = written
     assert SyncOnlineReader(PLAN, f"127.0.0.1:{port}").read_many([], EVENT) == []

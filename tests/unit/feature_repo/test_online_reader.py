@@ -108,8 +108,9 @@ def test_the_time_to_live_is_inclusive_and_stale_values_are_still_reported(home)
 def test_bytes_that_are_not_feasts_are_named(home):
     with connect(home) as client:
         client.hset(PLAN.key("D1"), b"_ts:credit_bureau", b"\x08\x01")
-        client.hset(PLAN.key("D1"), bytes.fromhex(PLAN.views[1].slots[1].hash), b"\x12\x01x")
-    with pytest.raises(UnavailableError, match="credit_bureau:num_inquiries .*materialize again"):
+        slot = PLAN.views[1].slots[1]
+        client.hset(PLAN.key("D1"), bytes.fromhex(slot.hash), b"\x12\x01x")
+    with pytest.raises(UnavailableError, match=f"credit_bureau:{slot.name} .*materialize again"):
         read(home, "D1")
 
 
