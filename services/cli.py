@@ -27,6 +27,7 @@ for _command in (
     data.push,
     models.train,
     models.promote,
+    models.challenge,
     decisions.serve,
     decisions.score,
     decisions.replay,

@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -62,6 +62,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
 
 
+class Challenger(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bundle challenges the champion.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the challenge.
+    share : float
+        Share of applicants that it decides on, 0..1; with 0 it only looks on.
+    """
+
+    bundle: str
+    version: str
+    run_id: str
+    experiment: str
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class Champion(msgspec.Struct, frozen=True, kw_only=True):
     """Which bundle is in service, kept in ``champion.json``.
 
@@ -71,11 +89,14 @@ class Champion(msgspec.Struct, frozen=True, kw_only=True):
         Digest, ``sha256:<hex>``.
     version, run_id : str
         Registered model version and the MLflow run that made it.
+    challenger : Challenger or None
+        Who challenges it; a promotion ends the challenge.
     """
 
     bundle: str
     version: str
     run_id: str
+    challenger: Challenger | None = None
 
 
 @dataclass(frozen=True)

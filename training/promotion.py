@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from feature_repo.errors import GateError
+from feature_repo.errors import GateError, InputError
 from feature_repo.home import Home, write_atomically
-from training.bundle import Bundle, Champion, install, load_bundle, write_champion
+from training.bundle import Bundle, Challenger, Champion, install, load_bundle, read_champion, write_champion
 from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
 
 
@@ -67,9 +67,7 @@ def promote(home: Home, version: str | None, gate: PromotionGate | None = None) 
     """
     tracking = Tracking(home)
     run = tracking.resolve(version)
-    refusals = (gate or PromotionGate()).check(tracking.metrics(run.run_id))
-    if refusals:
-        raise GateError(f"version {run.version} is not promoted: {'; '.join(refusals)}")
+    _require(tracking, run, gate, "promoted")
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         place = install(home, tracking.download_bundle(run.run_id, Path(folder)))
         reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
@@ -78,3 +76,61 @@ def promote(home: Home, version: str | None, gate: PromotionGate | None = None) 
     write_atomically(home.profiles / "training.bin", reference)
     write_champion(home, Champion(bundle=bundle.digest, version=run.version, run_id=run.run_id))
     return run, bundle
+
+
+def challenge(
+    home: Home, version: str, *, share: float, experiment: str = "", gate: PromotionGate | None = None
+) -> tuple[Champion, Bundle]:
+    """Let a registered version challenge the champion.
+
+    Parameters
+    ----------
+    share : float
+        Share of applicants that it decides on, 0..1; with 0 it only looks on.
+    experiment : str
+        Name of the challenge; empty for ``<version>-against-<champion's version>``.
+    gate : PromotionGate or None
+        Lines that it must hold if it is to decide on anybody; None takes the defaults.
+
+    Raises
+    ------
+    InputError
+        If there is no such version, or it is the champion itself.
+    GateError
+        If it is to decide and crosses a line.
+    UnavailableError
+        If there is no champion, or a bundle is damaged.
+    """
+    champion = read_champion(home)
+    tracking = Tracking(home)
+    run = tracking.resolve(version)
+    if share > 0:
+        _require(tracking, run, gate, "let decide")
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        bundle = load_bundle(install(home, tracking.download_bundle(run.run_id, Path(folder))))
+    if bundle.digest == champion.bundle:
+        raise InputError(f"version {run.version} has the champion's own bundle: there is nothing to compare")
+    challenger = Challenger(
+        bundle=bundle.digest,
+        version=run.version,
+        run_id=run.run_id,
+        experiment=experiment or f"{run.version}-against-{champion.version}",
+        share=share,
+    )
+    challenged = msgspec.structs.replace(champion, challenger=challenger)
+    write_champion(home, challenged)
+    return challenged, bundle
+
+
+def stop_challenge(home: Home) -> Challenger | None:
+    """End the challenge, if there is one, and return who challenged."""
+    champion = read_champion(home)
+    if champion.challenger is not None:
+        write_champion(home, msgspec.structs.replace(champion, challenger=None))
+    return champion.challenger
+
+
+def _require(tracking: Tracking, run: LoggedRun, gate: PromotionGate | None, done: str) -> None:
+    refusals = (gate or PromotionGate()).check(tracking.metrics(run.run_id))
+    if refusals:
+        raise GateError(f"version {run.version} is not {done}: {'; '.join(refusals)}")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from feature_repo.errors import CandorError, UnavailableError
 from feature_repo.home import Home
+from services.scoring.arms import Challenge
 from services.scoring.model import ScoringModel, assemble
 from services.scoring.schemas import ModelName
 from training.bundle import bundle_path, load_bundle, read_champion
@@ -18,6 +19,7 @@ _NO_MODEL = "no model is in service: run `candor train`, then `candor promote`"
 _logger = logging.getLogger(__name__)
 
 Load = Callable[[Home], ScoringModel]
+LoadChallenge = Callable[[Home], Challenge | None]
 
 
 def load_champion(home: Home) -> ScoringModel:
@@ -32,6 +34,14 @@ def load_champion(home: Home) -> ScoringModel:
     """
     champion = read_champion(home)
     return load_model(home, champion.bundle, champion.version)
+
+
+def load_challenge(home: Home) -> Challenge | None:
+    """Load the challenger that the home's champion.json names, None if it names none; errors as for `load_champion`."""
+    named = read_champion(home).challenger
+    if named is None:
+        return None
+    return Challenge(named.experiment, named.share, load_model(home, named.bundle, named.version))
 
 
 def load_model(home: Home, digest: str, version: str) -> ScoringModel:
@@ -68,11 +78,16 @@ class ChampionFollower:
     ----------
     load : callable
         Loads the home's champion; it may block.
+    challenge : callable
+        Loads its challenger, if there is one; whatever goes wrong there, the champion goes into service.
     """
 
-    def __init__(self, home: Home, load: Load = load_champion) -> None:
+    def __init__(self, home: Home, load: Load = load_champion, challenge: LoadChallenge = load_challenge) -> None:
         self._home = home
         self._load = load
+        self._load_challenge = challenge
+        self.challenge: Challenge | None = None
+        """The challenger in service, as of the last `current`."""
         self._model: ScoringModel | None = None
         self._fault = _NO_MODEL
         self._mark: tuple[int, int] | None = None
@@ -112,12 +127,21 @@ class ChampionFollower:
 
     async def _exchange(self, mark: tuple[int, int] | None) -> None:
         try:
-            self._model = await asyncio.to_thread(self._load, self._home)
+            model = await asyncio.to_thread(self._load, self._home)
+            challenge = await asyncio.to_thread(self._challenger)
         except Exception as error:  # whatever is wrong with it, the old model goes on
             fault = str(error) if isinstance(error, CandorError) else "the promoted bundle cannot be loaded"
             if fault != self._fault:
                 _logger.error("champion not taken into service: %s", fault, exc_info=not isinstance(error, CandorError))
             self._fault = fault
         else:
+            self._model, self.challenge = model, challenge
             self._mark, self._fault = mark, _NO_MODEL
             _logger.info("in service: %s version %s", self._model.name.name, self._model.name.version)
+
+    def _challenger(self) -> Challenge | None:
+        try:
+            return self._load_challenge(self._home)
+        except Exception as error:
+            _logger.error("challenger not taken into service: %s", error, exc_info=not isinstance(error, CandorError))
+            return None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from feature_repo.errors import CandorError, UnavailableError
+from feature_repo.errors import CandorError, InputError, UnavailableError
 from feature_repo.home import Home
 from feature_repo.stores.online import OnlineReader
 from feature_repo.stores.plan import OnlinePlan
@@ -17,14 +16,12 @@ from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Kept, Ke
 from monitoring.group_commit import GroupCommit
 from services.scoring.champion import ChampionFollower, Load, load_champion
 from services.scoring.clock import HomeClock
-from services.scoring.decide import Occasion
+from services.scoring.decider import Decider
 from services.scoring.errors import UnknownError
 from services.scoring.idempotency import Once, read_key
 from services.scoring.loan_request import WITHOUT_A_MODEL
-from services.scoring.model import ScoringModel
 from services.scoring.notices.lender import load_lender
 from services.scoring.notices.notice import Notice, notice_of
-from services.scoring.record import Case, new_decision_id, settle
 from services.scoring.replay import CitedModels, Replayed, replay
 from services.scoring.schemas import ApplicantFeatures, Health, StoredViewAnswer, iso, maybe_iso
 
@@ -76,7 +73,7 @@ class ScoringService:
         self._once = Once(self._kept)
         self._cited = CitedModels(home)
         self._connected: OnlineReader | None = None
-        self._planned: tuple[ScoringModel, OnlineReader] | None = None
+        self._decider = Decider(self._champion, self._clock, self._store)
         if home.redis:
             self._store()
 
@@ -116,25 +113,35 @@ class ScoringService:
         return Answer(made[0]) if kept is None else Answer(kept.output, repeated=True)
 
     async def _decide(self, body: bytes, key: Key | None) -> bytes:
-        model = await self._champion.current()
-        request = model.requests.read(body)
-        as_of = self._clock.now()
-        stored = await self._reader(model).read(request.applicant_id, as_of)
-        if not stored.is_known and not request.brings_features:
-            raise UnknownError(
-                f"applicant {request.applicant_id!r} is not known to the feature store: materialize, or give features "
-                "in the request"
-            )
-        occasion = Occasion(new_decision_id(), datetime.now(UTC), as_of)
-        record = settle(Case(request, stored, occasion), model)
+        record = await self._decider.one(body)
         await self._writer.commit(Entry.of(record, key))
         return bytes(record.output)
+
+    async def decide_many(self, bodies: Sequence[bytes]) -> list[bytes | InputError]:
+        """Decide on n requests, each as on a single one, and log all of them in one transaction.
+
+        Returns
+        -------
+        list of bytes or InputError
+            For each request the decision as JSON, or what is wrong with it.
+
+        Raises
+        ------
+        UnavailableError
+            If model, store or log is not there.
+        """
+        made = await self._decider.many(bodies)
+        records = [record for record in made if isinstance(record, DecisionRecord)]
+        for fault in await self._writer.commit_all([Entry.of(record) for record in records]) if records else ():
+            if fault:
+                raise fault
+        return [bytes(one.output) if isinstance(one, DecisionRecord) else one for one in made]
 
     async def applicant(self, applicant_id: str) -> ApplicantFeatures:
         """Return what the store knows of an applicant; errors as for `decide`."""
         model = await self._champion.current()
         as_of = self._clock.now()
-        stored = await self._reader(model).read(applicant_id, as_of)
+        stored = await self._decider.reader(model).read(applicant_id, as_of)
         if not stored.is_known:
             raise UnknownError(f"applicant {applicant_id!r} is not known to the feature store")
         views = {
@@ -231,11 +238,6 @@ class ScoringService:
                 raise UnavailableError("this home has no Redis yet: run `candor env`")
             self._connected = OnlineReader(_NOTHING, self._home.redis)
         return self._connected
-
-    def _reader(self, model: ScoringModel) -> OnlineReader:
-        if self._planned is None or self._planned[0] is not model:
-            self._planned = model, self._store().with_plan(model.plan)
-        return self._planned[1]
 
     async def _kept(self, client: str, key: str) -> Kept | None:
         return await self._read_log(lambda: self._log.kept(client, key))
