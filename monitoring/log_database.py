@@ -46,6 +46,14 @@ idempotency_keys = sa.Table(
     sa.Column("request_hash", sa.String(64), nullable=False),
     sa.Column("decision_id", sa.String(36), nullable=False),
 )
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("decision_id", sa.String(36), primary_key=True),
+    sa.Column("observed_at", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("loaded_at", sa.DateTime(timezone=True), nullable=False),
+)
 
 
 class Insert:
@@ -122,6 +130,14 @@ class LogDatabase:
                 raise
             finally:
                 connection.close()
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Give a connection in a transaction; errors as for `write`."""
+        with self.errors():
+            self._prepare()
+            with self.engine.begin() as connection:
+                yield connection
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:

@@ -15,6 +15,7 @@ from litestar.params import FromPath
 from litestar.response import File
 
 from services.scoring.door.scopes import NEEDS, OPEN
+from services.scoring.many_routes import many_of, outcome_schema
 from services.scoring.problems import MEDIA_TYPE
 
 _ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
@@ -67,8 +68,14 @@ class ContractSchema(JsonRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the document as JSON."""
         document = copy.deepcopy(openapi_schema)
-        content = {"application/json": {"schema": self._body_schema()}}
-        document["paths"]["/predict"]["post"]["requestBody"] = {"content": content, "required": True}
+        body = self._body_schema()
+        for path, schema in (
+            ("/predict", body),
+            ("/predict/batch", many_of("requests", body)),
+            ("/outcomes", many_of("outcomes", outcome_schema())),
+        ):
+            content = {"application/json": {"schema": schema}}
+            document["paths"][path]["post"]["requestBody"] = {"content": content, "required": True}
         _tell_of_the_door(document)
         return super().render(request, document)
 

@@ -34,14 +34,8 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     headers: dict[str, str] = {}
     items: tuple[ProblemItem, ...] = ()
     detail = str(error)
-    if isinstance(error, UnknownError):
-        status = HTTPStatus.NOT_FOUND
-    elif isinstance(error, ConflictError):
-        status = HTTPStatus.CONFLICT
-    elif isinstance(error, InputError):
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
-        if isinstance(error, FieldProblem):
-            items = tuple(ProblemItem(field, message) for field, message in error.problems)
+    if isinstance(error, InputError):
+        status, items = _told(error)
     elif isinstance(error, UnavailableError):
         status, headers = HTTPStatus.SERVICE_UNAVAILABLE, _RETRY_AFTER
         if isinstance(error, NotReady):
@@ -54,6 +48,27 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
         _logger.error("request %s failed", request_id(request.scope), exc_info=error)
     body = problem(status, detail, request_id(request.scope), items)
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def input_problem(error: InputError, request: str) -> tuple[HTTPStatus, bytes]:
+    """Return status and body for one wrong request among several.
+
+    Parameters
+    ----------
+    request : str
+        ID of the HTTP request that all of them came in.
+    """
+    status, items = _told(error)
+    return status, problem(status, str(error), request, items)
+
+
+def _told(error: InputError) -> tuple[HTTPStatus, tuple[ProblemItem, ...]]:
+    if isinstance(error, UnknownError):
+        return HTTPStatus.NOT_FOUND, ()
+    if isinstance(error, ConflictError):
+        return HTTPStatus.CONFLICT, ()
+    problems = error.problems if isinstance(error, FieldProblem) else ()
+    return HTTPStatus.UNPROCESSABLE_ENTITY, tuple(ProblemItem(field, message) for field, message in problems)
 
 
 def problem(status: HTTPStatus, detail: str, request: str, items: tuple[ProblemItem, ...] = ()) -> bytes:

@@ -7,33 +7,20 @@ from uuid import UUID
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
 from services.scoring.loan_request import id_fault
+from services.scoring.many_routes import MANY
 from services.scoring.notices.notice import Notice
 from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
-from services.scoring.problems import CLIENT, MEDIA_TYPE
+from services.scoring.problems import CLIENT
 from services.scoring.replay import Replayed
-from services.scoring.schemas import ApplicantFeatures, Decision, Health, Problem
+from services.scoring.route_parts import UNAVAILABLE, problems, require_json
+from services.scoring.schemas import ApplicantFeatures, Decision, Health
 from services.scoring.service import ScoringService
-
-
-def _problems(**statuses: str) -> dict[int, ResponseSpec]:
-    return {
-        int(status.removeprefix("s")): ResponseSpec(Problem, False, description, MEDIA_TYPE)
-        for status, description in statuses.items()
-    }
-
-
-def _require_json(request: Request[Any, Any, Any]) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(status_code=415, detail=f"the body must be application/json, not {kind[:64] or 'untyped'}")
-
 
 IdempotencyKey = Annotated[
     str | None,
@@ -47,7 +34,6 @@ NoticeFormat = Annotated[
     str | None,
     QueryParameter(name="format", description="html, json or text; without it, the Accept header says which"),
 ]
-_UNAVAILABLE = "The store, the log or the model is not there; try again"
 
 
 @post(
@@ -55,20 +41,20 @@ _UNAVAILABLE = "The store, the log or the model is not there; try again"
     status_code=200,
     tags=["decisions"],
     responses={200: ResponseSpec(Decision, False, "The decision")}
-    | _problems(
+    | problems(
         s404="The store does not know the applicant, and the request brings no features",
         s409="The Idempotency-Key was used for another request",
         s413="The body is larger than 64 KiB",
         s415="The body is not announced as application/json",
         s422="The request is invalid; each error names its field",
-        s503=_UNAVAILABLE,
+        s503=UNAVAILABLE,
     ),
 )
 async def predict(
     request: Request[Any, Any, Any], service: NamedDependency[ScoringService], idempotency_key: IdempotencyKey = None
 ) -> Response[bytes]:
     """Decide on one loan request; the decision is in the log before it is answered."""
-    _require_json(request)
+    require_json(request)
     client = request.scope["state"][CLIENT]
     answer = await service.decide(await request.body(), client=client, key=idempotency_key)
     headers = {"Idempotency-Replayed": "true"} if answer.repeated else None
@@ -78,7 +64,7 @@ async def predict(
 @get(
     "/applicants/{applicant_id:str}/features",
     tags=["features"],
-    responses=_problems(s404="The store does not know the applicant", s422="The ID is invalid", s503=_UNAVAILABLE),
+    responses=problems(s404="The store does not know the applicant", s422="The ID is invalid", s503=UNAVAILABLE),
 )
 async def applicant_features(
     applicant_id: FromPath[str], service: NamedDependency[ScoringService]
@@ -93,7 +79,7 @@ async def applicant_features(
 @get(
     "/decisions/{decision_id:str}",
     tags=["decisions"],
-    responses=_problems(s404="The log does not hold the decision", s503=_UNAVAILABLE),
+    responses=problems(s404="The log does not hold the decision", s503=UNAVAILABLE),
 )
 async def decision_record(decision_id: FromPath[str], service: NamedDependency[ScoringService]) -> DecisionRecord:
     """Return the log's record of a decision: everything that it was made of."""
@@ -104,7 +90,7 @@ async def decision_record(decision_id: FromPath[str], service: NamedDependency[S
     "/decisions/{decision_id:str}/replay",
     status_code=200,
     tags=["decisions"],
-    responses=_problems(
+    responses=problems(
         s404="The log does not hold the decision", s503="The log is not there, or the bundle that the decision cites"
     ),
 )
@@ -117,7 +103,7 @@ async def replay_decision(decision_id: FromPath[str], service: NamedDependency[S
     "/decisions/{decision_id:str}/notice",
     tags=["decisions"],
     responses={200: ResponseSpec(Notice, False, "The notice; as text/html or text/plain where these are preferred")}
-    | _problems(
+    | problems(
         s404="The log does not hold the decision",
         s422="There is no such format",
         s503="The log is not there, or the bundle that the decision cites, or the lender's details are wrong",
@@ -155,7 +141,7 @@ async def live() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@get("/health/ready", tags=["health"], responses=_problems(s503="What is not there, by name"))
+@get("/health/ready", tags=["health"], responses=problems(s503="What is not there, by name"))
 async def ready(service: NamedDependency[ScoringService]) -> Health:
     """Tell whether the service can decide."""
     found = await service.health()
@@ -165,4 +151,4 @@ async def ready(service: NamedDependency[ScoringService]) -> Health:
     return found
 
 
-HANDLERS = [predict, applicant_features, decision_record, replay_decision, decision_notice, health, live, ready]
+HANDLERS = [predict, applicant_features, decision_record, replay_decision, decision_notice, *MANY, health, live, ready]

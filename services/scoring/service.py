@@ -14,7 +14,8 @@ from feature_repo.stores.online import OnlineReader
 from feature_repo.stores.plan import OnlinePlan
 from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Kept, Key
 from monitoring.group_commit import GroupCommit
-from services.scoring.champion import ChampionFollower, Load, load_champion
+from monitoring.outcomes import Outcome, Outcomes, Taken
+from services.scoring.champion import ChampionFollower, Load, LoadChallenge, load_challenge, load_champion
 from services.scoring.clock import HomeClock
 from services.scoring.decider import Decider
 from services.scoring.errors import UnknownError
@@ -56,6 +57,8 @@ class ScoringService:
         Where champion, Redis address, clock and decision log are.
     load : callable
         Loads the home's champion.
+    challenge : callable
+        Loads its challenger, if there is one.
 
     Raises
     ------
@@ -63,13 +66,14 @@ class ScoringService:
         If an address of the home is not one.
     """
 
-    def __init__(self, home: Home, load: Load = load_champion) -> None:
+    def __init__(self, home: Home, load: Load = load_champion, challenge: LoadChallenge = load_challenge) -> None:
         self._home = home
-        self._champion = ChampionFollower(home, load)
+        self._champion = ChampionFollower(home, load, challenge)
         self._clock = HomeClock(home)
         self._log = DecisionLog(home.decision_log_url)
         self._writer = GroupCommit(self._log.append_all)
-        self._log_readers = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-read")
+        self._log_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-reader")
+        self._outcomes = Outcomes(self._log.database)
         self._once = Once(self._kept)
         self._cited = CitedModels(home)
         self._connected: OnlineReader | None = None
@@ -160,7 +164,7 @@ class ScoringService:
         UnavailableError
             If the log is not there.
         """
-        record = await self._read_log(lambda: self._log.get(decision_id))
+        record = await self._ask_log(lambda: self._log.get(decision_id))
         if record is None:
             raise UnknownError(f"decision {decision_id!r} is not in the log")
         return record
@@ -187,6 +191,16 @@ class ScoringService:
             return notice_of(record, self._cited.model(record), load_lender(self._home))
 
         return await asyncio.to_thread(make)
+
+    async def store_outcomes(self, given: Sequence[Outcome]) -> list[Taken]:
+        """Store what became of decisions.
+
+        Raises
+        ------
+        UnavailableError
+            If the log is not there.
+        """
+        return await self._ask_log(lambda: self._outcomes.store(given))
 
     async def health(self) -> Health:
         """Check the model, the store and the log."""
@@ -218,7 +232,7 @@ class ScoringService:
     async def close(self) -> None:
         """Finish what is being logged and close all connections."""
         await self._writer.close()
-        await asyncio.to_thread(self._log_readers.shutdown)
+        await asyncio.to_thread(self._log_threads.shutdown)
         self._log.close()
         if self._connected:
             await self._connected.close()
@@ -230,7 +244,7 @@ class ScoringService:
         await self._store().ping()
 
     async def _ping_log(self) -> None:
-        await self._read_log(self._log.ping)
+        await self._ask_log(self._log.ping)
 
     def _store(self) -> OnlineReader:
         if self._connected is None:
@@ -240,11 +254,11 @@ class ScoringService:
         return self._connected
 
     async def _kept(self, client: str, key: str) -> Kept | None:
-        return await self._read_log(lambda: self._log.kept(client, key))
+        return await self._ask_log(lambda: self._log.kept(client, key))
 
-    async def _read_log(self, work: Callable[[], T]) -> T:
+    async def _ask_log(self, work: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(_LOG_DEADLINE):
-                return await asyncio.get_running_loop().run_in_executor(self._log_readers, work)
+                return await asyncio.get_running_loop().run_in_executor(self._log_threads, work)
         except TimeoutError:
             raise UnavailableError(f"the decision log gave no answer in {_LOG_DEADLINE:.0f} s") from None

@@ -221,6 +221,8 @@ def test_the_openapi_document_knows_every_route_and_the_contract(client):
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         "/predict",
+        "/predict/batch",
+        "/outcomes",
         "/applicants/{applicant_id}/features",
         "/decisions/{decision_id}",
         "/decisions/{decision_id}/notice",

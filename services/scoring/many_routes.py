@@ -1,0 +1,139 @@
+"""The routes that take many at once: decisions in a batch, and what became of decisions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import MediaType, Request, Response, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+
+from feature_repo.errors import InputError
+from monitoring.outcomes import Outcome, Taken
+from services.scoring.errors import FieldProblem
+from services.scoring.problems import input_problem, request_id
+from services.scoring.route_parts import UNAVAILABLE, problems, require_json
+from services.scoring.schemas import Decision, Problem
+from services.scoring.service import ScoringService
+
+MOST = 1000
+_LARGEST_BODY = 4 * 1024 * 1024
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one request of a batch: a decision with status 200, or a problem with its own."""
+
+    status: int
+    decision: Decision | None = None
+    problem: Problem | None = None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """The answers to a batch, in the order of its requests."""
+
+    results: tuple[BatchItem, ...]
+
+
+class OutcomesAnswer(msgspec.Struct, frozen=True):
+    """What was done with each outcome, in the order given."""
+
+    results: tuple[Taken, ...]
+
+
+class _Batch(msgspec.Struct, forbid_unknown_fields=True):
+    requests: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class _Outcomes(msgspec.Struct, forbid_unknown_fields=True):
+    outcomes: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class _Item(msgspec.Struct, omit_defaults=True):
+    status: int
+    decision: msgspec.Raw | None = None
+    problem: msgspec.Raw | None = None
+
+
+_batch = msgspec.json.Decoder(_Batch)
+_outcomes = msgspec.json.Decoder(_Outcomes)
+_outcome = msgspec.json.Decoder(Outcome)
+
+
+@post(
+    "/predict/batch",
+    status_code=200,
+    request_max_body_size=_LARGEST_BODY,
+    tags=["decisions"],
+    responses={200: ResponseSpec(BatchAnswer, False, "A decision or a problem for each request")}
+    | problems(
+        s413="The body is larger than 4 MiB",
+        s415="The body is not announced as application/json",
+        s422='The body is not {"requests": [...]} with 1 to 1,000 requests',
+        s503=UNAVAILABLE,
+    ),
+)
+async def predict_batch(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
+    """Decide on up to 1,000 requests, each as on a single one; all decisions are in the log before any is answered."""
+    require_json(request)
+    bodies = [bytes(raw) for raw in _read(_batch, await request.body()).requests]
+    name = request_id(request.scope)
+    items: list[_Item] = []
+    for made in await service.decide_many(bodies):
+        if isinstance(made, InputError):
+            status, body = input_problem(made, name)
+            items.append(_Item(status, problem=msgspec.Raw(body)))
+        else:
+            items.append(_Item(200, decision=msgspec.Raw(made)))
+    return Response(msgspec.json.encode({"results": items}), media_type=MediaType.JSON)
+
+
+@post(
+    "/outcomes",
+    status_code=200,
+    request_max_body_size=_LARGEST_BODY,
+    tags=["outcomes"],
+    responses={200: ResponseSpec(OutcomesAnswer, False, "What was done with each outcome")}
+    | problems(
+        s413="The body is larger than 4 MiB",
+        s415="The body is not announced as application/json",
+        s422='The body is not {"outcomes": [...]} with 1 to 1,000 outcomes',
+        s503="The log is not there; try again",
+    ),
+)
+async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
+    """Take up to 1,000 repayment outcomes; one that is refused does not keep the others back."""
+    require_json(request)
+    given: list[Outcome | str] = []
+    for raw in _read(_outcomes, await request.body()).outcomes:
+        try:
+            given.append(_outcome.decode(raw))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            given.append(str(error))
+    taken = iter(await service.store_outcomes([one for one in given if isinstance(one, Outcome)]))
+    results = [next(taken) if isinstance(one, Outcome) else Taken("refused", "", one) for one in given]
+    return Response(msgspec.json.encode({"results": results}), media_type=MediaType.JSON)
+
+
+def _read(decoder: Any, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except UnicodeDecodeError:
+        raise FieldProblem(("", "the body is not UTF-8")) from None
+    except msgspec.DecodeError as error:
+        raise FieldProblem(("", str(error))) from None
+
+
+def many_of(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a body that holds a list under `name`."""
+    items = {"type": "array", "minItems": 1, "maxItems": MOST, "items": schema}
+    return {"type": "object", "properties": {name: items}, "required": [name], "additionalProperties": False}
+
+
+def outcome_schema() -> dict[str, Any]:
+    """Return the JSON Schema of one outcome."""
+    _, parts = msgspec.json.schema_components([Outcome], ref_template="#/$defs/{name}")
+    return dict(parts["Outcome"])
+
+
+MANY = [predict_batch, store_outcomes]
