@@ -84,16 +84,16 @@ def decision(answer: dict[str, Any]) -> str:
         f"PD {answer['default_probability']:.2%} ({low:.2%} to {high:.2%}, confidence {answer['confidence']})",
     ]
     if terms["approved"]:
-        lines.append(
-            f"  terms    {terms['amount']:,.2f} in {terms['term_months']} payments of {terms['monthly_payment']:,.2f} "
-            f"(last {terms['last_payment']:,.2f}), APR {terms['apr']:.2f} %, total {terms['total_of_payments']:,.2f}"
-        )
+        lines.append(f"  terms    {_terms(terms)}")
+    if counter := answer["counter_offer"]:
+        lines.append(f"  instead  {_terms(counter)}")
     lines += [
         f"  because  {one['feature']} = {_value(one['value'])} {one['direction']} risk by {abs(one['impact']):.3f} "
         f"({one['source']})"
         for one in answer["explanation"]
     ]
     lines += [f"  reason   {one['reason']}" for one in answer["adverse_action_reasons"]]
+    lines += [f"  review   {doubt}" for doubt in answer["review_reasons"]]
     lines += [
         f"  data     {view}: {entry['status']}"
         + (f", {entry['age_seconds'] / 86400:.0f} days old" if entry.get("age_seconds") is not None else "")
@@ -103,6 +103,14 @@ def decision(answer: dict[str, Any]) -> str:
     lines.append(f"  model    {model['name']} version {model['version']}, {model['bundle'][:19]}…")
     lines.append(f"  record   {answer['decision_id']}")
     return "\n".join(lines)
+
+
+def _terms(terms: dict[str, Any]) -> str:
+    fee = f", fee {terms['origination_fee']:,.2f}" if terms["origination_fee"] else ""
+    return (
+        f"{terms['amount']:,.2f} in {terms['term_months']} payments of {terms['monthly_payment']:,.2f} "
+        f"(last {terms['last_payment']:,.2f}), APR {terms['apr']:.2f} %{fee}, total {terms['total_of_payments']:,.2f}"
+    )
 
 
 def drift(report: DriftReport) -> str:

@@ -79,7 +79,7 @@ def decide(
     critical = [violation for violation in violations if violation.level == "critical"]
     if critical and policy.guard.critical == "refuse":
         raise FieldProblem(*((violation.feature, f"stored value: {violation.message}") for violation in critical))
-    scored = model.scorer.score({spec.name: values[spec.name] for spec in model.contract.model_features})
+    scored = model.scorer.score({name: values[name] for name in model.scored})
     weighed = _weigh(request, stored, inputs, values, scored, critical, model)
     is_approved, loan = weighed.recommendation == "APPROVED", weighed.loan
     low, high = scored.interval
@@ -182,19 +182,21 @@ def _unknown(
     found = [f"{name} is not known" for name in dict.fromkeys(needed) if values[name] is None]
     for evidence in policy.evidence:
         for view in evidence.views:
-            read = [spec.name for spec in model.views[view].features if spec.name in impacts]
-            if not read:
+            features = model.views[view].features
+            if not any(spec.name in impacts for spec in features):
                 continue
-            instead = [name for name in evidence.or_in_request if name in read]
-            if views[view].status != "PRESENT" and not (instead and all(values[n] is not None for n in instead)):
-                found.append(model.views[view].missing_reason or f"{view} is not there")
+            if views[view].status != "PRESENT":
+                instead = [s.name for s in features if s.name in evidence.or_in_request and s.name in impacts]
+                if not instead or any(values[name] is None for name in instead):
+                    found.append(model.views[view].missing_reason or f"{view} is not there")
             break
     return found
 
 
 def _explain(impacts: Mapping[str, float], inputs: Mapping[str, Input]) -> tuple[Explained, ...]:
     """Return the features that weigh most, either way; one without any impact explains nothing."""
-    weightiest = sorted((name for name in impacts if impacts[name]), key=lambda name: -abs(impacts[name]))
+    weights = {name: abs(impact) for name, impact in impacts.items() if impact}
+    weightiest = sorted(weights, key=weights.__getitem__, reverse=True)[:_EXPLAINED]
     return tuple(
         Explained(
             name,
@@ -204,7 +206,7 @@ def _explain(impacts: Mapping[str, float], inputs: Mapping[str, Input]) -> tuple
             inputs[name].source,
             maybe_iso(inputs[name].event_timestamp),
         )
-        for name in weightiest[:_EXPLAINED]
+        for name in weightiest
     )
 
 

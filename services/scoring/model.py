@@ -40,6 +40,8 @@ class ScoringModel:
         Every stored view by name.
     needs : dict of str to tuple of str
         Inputs of each on-demand feature.
+    scored : tuple of str
+        Features that the scorer is given, in contract order.
     """
 
     name: ModelName
@@ -52,6 +54,7 @@ class ScoringModel:
     specs: dict[str, FeatureSpec]
     views: dict[str, ViewSpec]
     needs: dict[str, tuple[str, ...]]
+    scored: tuple[str, ...]
 
 
 def assemble(name: ModelName, contract: Contract, plan: OnlinePlan, policy: bytes, scorer: Scores) -> ScoringModel:
@@ -75,4 +78,5 @@ def assemble(name: ModelName, contract: Contract, plan: OnlinePlan, policy: byte
         specs={spec.name: spec for spec in contract.features},
         views={view.name: view for view in contract.views},
         needs=dependencies(contract.on_demand),
+        scored=tuple(spec.name for spec in contract.model_features),
     )

@@ -10,6 +10,7 @@ from feature_repo.errors import GateError, UnavailableError
 from monitoring.decision_log import DecisionLog
 from monitoring.profiles import read_profile, summaries
 from services import pipeline
+from services.scoring.once import decide_once
 from training.bundle import bundle_path, load_bundle, read_champion
 from training.promotion import PromotionGate, promote
 from training.tracking import MODEL_NAME
@@ -128,3 +129,26 @@ def test_what_only_the_simulator_knows_is_no_source(finished):
     assert (finished.home.truth / "loans.parquet").exists()
     assert "true_pd" not in json.dumps([str(path) for path in finished.home.sources.rglob("*")])
     assert "true_pd" not in finished.outcome.dataset.frame.columns
+
+
+def test_a_stranger_who_brings_nine_values_is_decided_on_and_one_with_a_single_value_is_not(finished):
+    nine = {
+        "annual_income": 65000,
+        "age": 35,
+        "employment_years": 6,
+        "debt_to_income_ratio": 0.25,
+        "credit_utilization": 0.3,
+        "num_credit_lines": 5,
+        "num_credit_inquiries": 1,
+        "num_late_payments": 0,
+        "credit_history_months": 90,
+    }
+    asked = {"applicant_id": "NOBODY", "purchase_amount": 3500, "term_months": 12}
+    whole = json.loads(decide_once(finished.home, asked | nine))
+    assert whole["review_reasons"] == []
+    assert whole["recommended_terms"]["approved"] == (whole["approval_recommendation"] == "APPROVED")
+    assert len(whole["explanation"]) == 3
+    assert {view["status"] for view in whole["freshness"].values()} == {"MISSING"}
+    for name in nine.keys() - {"age"}:
+        single = json.loads(decide_once(finished.home, asked | {name: nine[name]}))
+        assert single["approval_recommendation"] == "MANUAL_REVIEW", name
