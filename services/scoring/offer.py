@@ -29,14 +29,18 @@ def limits_exceeded(loan: Loan, values: Mapping[str, Scalar | None], policy: Pol
     """
     found: list[Reason] = []
     rule = policy.affordability
-    income = values[rule.income]
-    if income is not None and not isinstance(income, str):
-        yearly = loan.payment * _MONTHS_A_YEAR / _CENTS
-        if yearly > rule.max_share * max(income, 1.0):
-            found.append(Reason("payment_above_share_of_income", rule.income, rule.reason, None, (rule.income,)))
+    if _takes_too_much(loan, values, policy):
+        found.append(Reason("payment_above_share_of_income", rule.income, rule.reason, None, (rule.income,)))
     if loan.apr > policy.legal.max_apr:
         found.append(Reason("apr_above_legal_limit", _ASKED[0], policy.legal.over_max_apr, None, _ASKED))
     return tuple(found)
+
+
+def _takes_too_much(loan: Loan, values: Mapping[str, Scalar | None], policy: Policy) -> bool:
+    income = values[policy.affordability.income]
+    if income is None or isinstance(income, str):
+        return False
+    return loan.payment * _MONTHS_A_YEAR / _CENTS > policy.affordability.max_share * max(income, 1.0)
 
 
 def expected_loss(loan: Loan, pd: float, policy: Policy) -> ExpectedLoss:
@@ -135,16 +139,18 @@ def _approved(amount: int, term: int, values: Mapping[str, Scalar | None], model
     policy = model.policy
     asked = dict(zip(_ASKED, (amount / _CENTS, term), strict=True))
     if any(rule.feature in asked and rule.fires(asked[rule.feature]) for rule in policy.knock_out):
-        return None  # before anything is scored
-    changed = {**values, **asked}
-    derived = derive(changed)
-    changed |= {spec.name: derived[spec.name] for spec in model.contract.on_demand}
-    if any(rule.fires(changed[rule.feature]) for rule in policy.knock_out):
-        return None
-    pd = model.scorer.score({name: changed[name] for name in model.scored}).pd
-    if policy.recommend(pd) != "APPROVED":
         return None
     try:
+        if _takes_too_much(policy.price(amount, term, 0.0), values, policy):
+            return None  # even at the best rate; nothing had to be scored
+        changed = {**values, **asked}
+        derived = derive(changed)
+        changed |= {spec.name: derived[spec.name] for spec in model.contract.on_demand}
+        if any(rule.fires(changed[rule.feature]) for rule in policy.knock_out):
+            return None
+        pd = model.scorer.score({name: changed[name] for name in model.scored}).pd
+        if policy.recommend(pd) != "APPROVED":
+            return None
         loan = policy.price(amount, term, pd)
     except InputError:  # too little for so many payments
         return None
