@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import RedisAddress
+from feature_repo.stores.breaker import Breaker
 
 DEADLINE = 0.25
 _CONNECTIONS = 8
@@ -29,8 +30,9 @@ Row = list[bytes | None]
 class RedisConnection:
     """Ask one Redis for fields of hashes, each answer within a deadline.
 
-    Connections are opened when needed and replaced when they break, so that this works again as
-    soon as Redis does. All questions come from one event loop.
+    Connections are opened when needed and replaced when they break. Once Redis has failed several times
+    in a row, questions are refused at once, but one every half second; so this works again within a
+    second of Redis. All questions come from one event loop.
 
     Parameters
     ----------
@@ -44,6 +46,7 @@ class RedisConnection:
         self._timeout = min(timeout, DEADLINE)
         # redis-py types its commands for the synchronous and the asynchronous client at once: Any
         self._redis: Any = _client(address, self._timeout)
+        self.breaker = Breaker()
         self._waiting: list[tuple[Question, asyncio.Future[Row]]] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -55,6 +58,7 @@ class RedisConnection:
         UnavailableError
             If Redis does not answer in time, or answers with an error.
         """
+        self._refuse_if_open()
         answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
         self._waiting.append(((key, fields), answer))
         if self._sending is None or self._sending.done():
@@ -69,14 +73,11 @@ class RedisConnection:
         UnavailableError
             If Redis does not answer in time.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for key, fields in questions:
-            pipeline.hmget(key, fields)
-        answers = await self._within_deadline(pipeline.execute(raise_on_error=False))
-        return [self.unavailable(item) if isinstance(item, Exception) else item for item in answers]
+        self._refuse_if_open()
+        return await self._ask(questions)
 
     async def ping(self) -> None:
-        """Return if Redis answers; errors as for `fetch`."""
+        """Return if Redis answers; errors as for `fetch`. It is asked even if it has failed: this is a probe."""
         await self._within_deadline(self._redis.ping())
 
     async def close(self) -> None:
@@ -87,11 +88,22 @@ class RedisConnection:
         """Name the server and what is wrong with it."""
         return UnavailableError(f"online store: Redis at {self.address} {self._reason(error)}")
 
+    def _refuse_if_open(self) -> None:
+        if not self.breaker.allows():
+            raise UnavailableError(f"online store: Redis at {self.address} has failed; it is asked again shortly")
+
+    async def _ask(self, questions: Sequence[Question]) -> list[Row | Exception]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, fields in questions:
+            pipeline.hmget(key, fields)
+        answers = await self._within_deadline(pipeline.execute(raise_on_error=False))
+        return [self.unavailable(item) if isinstance(item, Exception) else item for item in answers]
+
     async def _send_waiting(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
             try:
-                answers = await self.fetch_many([question for question, _ in batch])
+                answers = await self._ask([question for question, _ in batch])
             except Exception as error:
                 batch, self._waiting = batch + self._waiting, []  # who waited behind has waited as long
                 answers = [error] * len(batch)
@@ -114,9 +126,13 @@ class RedisConnection:
                     break
             if not task.done():
                 raise TimeoutError
-            return task.result()
+            answer = task.result()
         except (exceptions.RedisError, OSError) as error:
+            self.breaker.failed()
             raise self.unavailable(error) from None
+        else:
+            self.breaker.succeeded()
+            return answer
         finally:
             task.cancel()
 

@@ -211,6 +211,11 @@ class OnlineReader:
         """
         await self._redis.ping()
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether Redis has failed so often that it is only probed."""
+        return self._redis.breaker.is_open
+
     async def close(self) -> None:
         """Close the connections, those of readers made by `with_plan` too."""
         await self._redis.close()

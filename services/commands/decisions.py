@@ -24,8 +24,21 @@ from services.commands.console import INSTANT, JSON, emit
     type=click.FloatRange(0),
     help="Requests a second of one key or address, 0 for no limit; default: 1000, on loopback none.",
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Requests are info.",
+)
 def serve(
-    host: str, port: int, workers: int, require_keys: bool, allowed_hosts: tuple[str, ...], rate_limit: float | None
+    host: str,
+    port: int,
+    workers: int,
+    require_keys: bool,
+    allowed_hosts: tuple[str, ...],
+    rate_limit: float | None,
+    log_level: str,
 ) -> None:
     """Run the scoring service."""
     from services import embedded
@@ -40,7 +53,7 @@ def serve(
         sagemaker=os.environ.get("CANDOR_SAGEMAKER") == "1",
     )
     embedded.ensure(home)
-    run_server(home, host, port, workers, options)
+    run_server(home, host, port, workers, options, log_level)
 
 
 @click.command(epilog="Example: candor score APP_000001 --purchase-amount 3500 --term-months 12")

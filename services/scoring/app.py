@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -17,15 +18,19 @@ from services.scoring.door.door import Door
 from services.scoring.door.keys import KeyFile, KeyRing
 from services.scoring.door.policy import DoorPolicy
 from services.scoring.door.scopes import Directory
+from services.scoring.metrics import Metrics
 from services.scoring.problems import to_response
 from services.scoring.routes import HANDLERS
 from services.scoring.service import ScoringService
 
 _LARGEST_BODY = 64 * 1024
+_PUBLISH_EVERY = 1.0
 _UNGUARDED = DoorPolicy()
 
 
-def create_app(home: Home, load: Load = load_champion, policy: DoorPolicy = _UNGUARDED) -> Door:
+def create_app(
+    home: Home, load: Load = load_champion, policy: DoorPolicy = _UNGUARDED, metrics: Metrics | None = None
+) -> Door:
     """Return the scoring application of a home; it starts whether or not model, store and log are there.
 
     Parameters
@@ -34,25 +39,33 @@ def create_app(home: Home, load: Load = load_champion, policy: DoorPolicy = _UNG
         Loads the home's champion.
     policy : DoorPolicy
         Who may come in; a server that others can reach gives its own.
+    metrics : Metrics or None
+        Where to count; None for figures that no other worker shares.
 
     Raises
     ------
     InputError
         If an address of the home is not one.
     """
-    service = ScoringService(home, load)
+    figures = metrics or Metrics()
+    service = ScoringService(home, load, metrics=figures)
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await service.start()
+        publishing = asyncio.create_task(_publish(figures))
         try:
             yield
         finally:
+            publishing.cancel()
             await service.close()
 
     app = Litestar(
         route_handlers=[*HANDLERS, docs_router],
-        dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
+        dependencies={
+            "service": Provide(lambda: service, sync_to_thread=False),
+            "metrics": Provide(lambda: figures, sync_to_thread=False),
+        },
         lifespan=[lifespan],
         exception_handlers={Exception: to_response},
         request_max_body_size=_LARGEST_BODY,
@@ -66,4 +79,10 @@ def create_app(home: Home, load: Load = load_champion, policy: DoorPolicy = _UNG
         ),
         logging_config=None,
     )
-    return Door(app, Directory(app), KeyRing(KeyFile(home)), policy)
+    return Door(app, Directory(app), KeyRing(KeyFile(home)), policy, figures)
+
+
+async def _publish(metrics: Metrics) -> None:
+    while True:
+        metrics.publish()
+        await asyncio.sleep(_PUBLISH_EVERY)

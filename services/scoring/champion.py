@@ -99,6 +99,11 @@ class ChampionFollower:
         """The model in service, without looking for a new one."""
         return self._model
 
+    @property
+    def refused(self) -> str:
+        """Why the promoted model is not in service while the one before it goes on; empty if it is."""
+        return self._fault if self._model is not None and self._fault != _NO_MODEL else ""
+
     async def current(self) -> ScoringModel:
         """Return the model in service.
 

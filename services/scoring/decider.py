@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from time import perf_counter
 
 from feature_repo.errors import InputError
 from feature_repo.stores.online import OnlineReader
@@ -16,6 +17,7 @@ from services.scoring.clock import HomeClock
 from services.scoring.decide import Occasion
 from services.scoring.errors import UnknownError
 from services.scoring.loan_request import LoanRequest
+from services.scoring.metrics import Metrics
 from services.scoring.model import ScoringModel
 from services.scoring.record import Case, new_decision_id, settle
 from services.scoring.together import settle_together
@@ -30,9 +32,14 @@ class Decider:
     ----------
     store : callable
         Returns the connections to the online store.
+    metrics : Metrics
+        Where it is counted how long it took.
     """
 
-    def __init__(self, champion: ChampionFollower, clock: HomeClock, store: Callable[[], OnlineReader]) -> None:
+    def __init__(
+        self, champion: ChampionFollower, clock: HomeClock, store: Callable[[], OnlineReader], metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
         self._champion = champion
         self._clock = clock
         self._store = store
@@ -43,12 +50,18 @@ class Decider:
         model = await self._champion.current()
         request = model.requests.read(body)
         as_of = self._clock.now()
+        begun = perf_counter()
         stored = _known(request, await self.reader(model).read(request.applicant_id, as_of))
+        read = perf_counter()
+        self._metrics.took("features", read - begun)
         case = Case(request, stored, Occasion(new_decision_id(), datetime.now(UTC), as_of))
         challenge = self._champion.challenge
         if challenge is None:
-            return settle(case, model)
+            record = settle(case, model)
+            self._metrics.took("decide", perf_counter() - read)
+            return record
         (made,) = settle_between([case], model, challenge, await self._theirs([body], [case], model, challenge))
+        self._metrics.took("decide", perf_counter() - read)
         if isinstance(made, InputError):
             raise made
         return made
@@ -67,7 +80,10 @@ class Decider:
         requests = [_read(model, body) for body in bodies]
         places = [place for place, request in enumerate(requests) if isinstance(request, LoanRequest)]
         asked = [request for request in requests if isinstance(request, LoanRequest)]
+        begun = perf_counter()
         held = await self.reader(model).read_many([request.applicant_id for request in asked], as_of)
+        read = perf_counter()
+        self._metrics.took("features", read - begun)
         found: list[DecisionRecord | InputError | None] = [
             request if isinstance(request, InputError) else None for request in requests
         ]
@@ -90,6 +106,7 @@ class Decider:
             for place, made in zip(part, settled, strict=True):
                 found[place] = made
             await asyncio.sleep(0)
+        self._metrics.took("decide", perf_counter() - read)
         return [made for made in found if made is not None]
 
     def reader(self, model: ScoringModel) -> OnlineReader:

@@ -12,8 +12,10 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
+from services.scoring.exposition import CONTENT_TYPE, exposition
 from services.scoring.loan_request import id_fault
 from services.scoring.many_routes import MANY
+from services.scoring.metrics import Metrics
 from services.scoring.notices.notice import Notice
 from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
 from services.scoring.problems import CLIENT
@@ -129,6 +131,16 @@ def _decision_id(text: str) -> str:
         raise UnknownError("a decision_id is a UUID") from None
 
 
+@get(
+    "/metrics",
+    tags=["health"],
+    responses={200: ResponseSpec(str, False, "Prometheus' text format", media_type="text/plain")},
+)
+async def prometheus(metrics: NamedDependency[Metrics]) -> Response[bytes]:
+    """Tell Prometheus what all workers have counted."""
+    return Response(exposition(metrics), headers={"Content-Type": CONTENT_TYPE})
+
+
 @get("/health", tags=["health"])
 async def health(service: NamedDependency[ScoringService]) -> Health:
     """Tell a person what the service stands on; 200 as long as it answers."""
@@ -151,4 +163,15 @@ async def ready(service: NamedDependency[ScoringService]) -> Health:
     return found
 
 
-HANDLERS = [predict, applicant_features, decision_record, replay_decision, decision_notice, *MANY, health, live, ready]
+HANDLERS = [
+    predict,
+    applicant_features,
+    decision_record,
+    replay_decision,
+    decision_notice,
+    *MANY,
+    prometheus,
+    health,
+    live,
+    ready,
+]

@@ -176,12 +176,19 @@ class ApplicantFeatures(msgspec.Struct, frozen=True):
     views: dict[str, StoredViewAnswer]
 
 
-class Health(msgspec.Struct, frozen=True):
-    """What the service stands on: each check says ``ok`` or what is wrong and what to do."""
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the service stands on: each check says ``ok`` or what is wrong and what to do.
+
+    Parameters
+    ----------
+    warnings : dict of str to str
+        What is wrong although the service can decide, such as a promoted bundle that is damaged.
+    """
 
     status: Literal["ok", "degraded"]
     checks: dict[str, str]
     model: ModelName | None
+    warnings: dict[str, str] = {}
 
 
 class ProblemItem(msgspec.Struct, frozen=True):

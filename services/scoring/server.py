@@ -6,7 +6,9 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import uvicorn
@@ -19,16 +21,22 @@ from services.scoring.door.door import Door
 from services.scoring.door.keys import KeyFile
 from services.scoring.door.policy import DoorOptions, DoorPolicy
 from services.scoring.door.protocol import KEEP_ALIVE_SECONDS, GuardedProtocol
+from services.scoring.journal import speak_json
+from services.scoring.metrics import Metrics
 
-_POLICY = "CANDOR_DOOR"  # from the parent process to its workers
+# From the parent process to its workers:
+_POLICY = "CANDOR_DOOR"
+_LEVEL = "CANDOR_LOG_LEVEL"
+_FIGURES = "CANDOR_FIGURES"
 _logger = logging.getLogger(__name__)
 _USUAL = DoorOptions()
 
 
 def application() -> Door:
     """Return the application of the home in the environment; each worker calls it."""
+    speak_json(os.environ[_LEVEL])
     policy = msgspec.json.decode(os.environ[_POLICY], type=DoorPolicy)
-    return create_app(Home.resolve(), policy=policy)
+    return create_app(Home.resolve(), policy=policy, metrics=Metrics(Path(os.environ[_FIGURES])))
 
 
 def configure(app: Door | str, workers: int = 1) -> uvicorn.Config:
@@ -43,13 +51,16 @@ def configure(app: Door | str, workers: int = 1) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever connects could say that it is another
+        log_config=None,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=10,
     )
 
 
-def serve(home: Home, host: str, port: int, workers: int = 1, options: DoorOptions = _USUAL) -> None:
+def serve(
+    home: Home, host: str, port: int, workers: int = 1, options: DoorOptions = _USUAL, log_level: str = "info"
+) -> None:
     """Serve until told to stop; after SIGTERM, requests under way are still answered.
 
     Parameters
@@ -62,6 +73,8 @@ def serve(home: Home, host: str, port: int, workers: int = 1, options: DoorOptio
         Processes, at least 1.
     options : DoorOptions
         Who may come in.
+    log_level : {"debug", "info", "warning", "error"}
+        From which level on it logs to stderr; requests are logged at info.
 
     Raises
     ------
@@ -71,6 +84,7 @@ def serve(home: Home, host: str, port: int, workers: int = 1, options: DoorOptio
         If the host is not one of this machine's, or an address of the home is not one.
     """
     os.environ.update(_environment(home))
+    speak_json(log_level)
     with _listen(host, port) as listener:
         policy = options.policy(listener.getsockname()[0], workers)
         app = create_app(home, policy=policy)  # says here and now what is wrong with the home
@@ -81,8 +95,9 @@ def serve(home: Home, host: str, port: int, workers: int = 1, options: DoorOptio
         if workers == 1:
             uvicorn.Server(configure(app)).run(sockets=[listener])
         else:
-            os.environ[_POLICY] = msgspec.json.encode(policy).decode()
-            _Workers(configure("services.scoring.server:application", workers), sockets=[listener]).run()
+            with tempfile.TemporaryDirectory(prefix="candor-figures-") as figures:
+                os.environ |= {_POLICY: msgspec.json.encode(policy).decode(), _LEVEL: log_level, _FIGURES: figures}
+                _Workers(configure("services.scoring.server:application", workers), sockets=[listener]).run()
 
 
 class _Workers(Multiprocess):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeVar
 
 from feature_repo.errors import CandorError, InputError, UnavailableError
@@ -15,12 +16,14 @@ from feature_repo.stores.plan import OnlinePlan
 from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Kept, Key
 from monitoring.group_commit import GroupCommit
 from monitoring.outcomes import Outcome, Outcomes, Taken
+from services.scoring import journal
 from services.scoring.champion import ChampionFollower, Load, LoadChallenge, load_challenge, load_champion
 from services.scoring.clock import HomeClock
 from services.scoring.decider import Decider
 from services.scoring.errors import UnknownError
 from services.scoring.idempotency import Once, read_key
 from services.scoring.loan_request import WITHOUT_A_MODEL
+from services.scoring.metrics import Counts, Metrics
 from services.scoring.notices.lender import load_lender
 from services.scoring.notices.notice import Notice, notice_of
 from services.scoring.replay import CitedModels, Replayed, replay
@@ -59,6 +62,8 @@ class ScoringService:
         Loads the home's champion.
     challenge : callable
         Loads its challenger, if there is one.
+    metrics : Metrics or None
+        Where decisions are counted.
 
     Raises
     ------
@@ -66,8 +71,16 @@ class ScoringService:
         If an address of the home is not one.
     """
 
-    def __init__(self, home: Home, load: Load = load_champion, challenge: LoadChallenge = load_challenge) -> None:
+    def __init__(
+        self,
+        home: Home,
+        load: Load = load_champion,
+        challenge: LoadChallenge = load_challenge,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._home = home
+        self._metrics = metrics or Metrics()
+        self._metrics.gauges = self._gauges
         self._champion = ChampionFollower(home, load, challenge)
         self._clock = HomeClock(home)
         self._log = DecisionLog(home.decision_log_url)
@@ -77,7 +90,7 @@ class ScoringService:
         self._once = Once(self._kept)
         self._cited = CitedModels(home)
         self._connected: OnlineReader | None = None
-        self._decider = Decider(self._champion, self._clock, self._store)
+        self._decider = Decider(self._champion, self._clock, self._store, self._metrics)
         if home.redis:
             self._store()
 
@@ -117,8 +130,12 @@ class ScoringService:
         return Answer(made[0]) if kept is None else Answer(kept.output, repeated=True)
 
     async def _decide(self, body: bytes, key: Key | None) -> bytes:
+        begun = perf_counter()
         record = await self._decider.one(body)
+        made = perf_counter()
         await self._writer.commit(Entry.of(record, key))
+        self._count([record], begun, made)
+        journal.note(decision_id=record.decision_id, model_version=record.model_version)
         return bytes(record.output)
 
     async def decide_many(self, bodies: Sequence[bytes]) -> list[bytes | InputError]:
@@ -134,11 +151,15 @@ class ScoringService:
         UnavailableError
             If model, store or log is not there.
         """
+        begun = perf_counter()
         made = await self._decider.many(bodies)
+        decided = perf_counter()
         records = [record for record in made if isinstance(record, DecisionRecord)]
         for fault in await self._writer.commit_all([Entry.of(record) for record in records]) if records else ():
             if fault:
                 raise fault
+        self._count(records, begun, decided)
+        journal.note(decisions=len(records))
         return [bytes(one.output) if isinstance(one, DecisionRecord) else one for one in made]
 
     async def applicant(self, applicant_id: str) -> ApplicantFeatures:
@@ -218,7 +239,25 @@ class ScoringService:
             except CandorError as error:
                 checks[name] = str(error)
         whole = all(result == "ok" for result in checks.values())
-        return Health("ok" if whole else "degraded", checks, model.name if model else None)
+        warnings = {"champion": self._champion.refused} if self._champion.refused else {}
+        return Health("ok" if whole else "degraded", checks, model.name if model else None, warnings)
+
+    def _count(self, records: Sequence[DecisionRecord], begun: float, decided: float) -> None:
+        done = perf_counter()
+        self._metrics.took("log", done - decided)
+        self._metrics.took("total", done - begun)
+        for record in records:
+            self._metrics.decided(record)
+
+    def _gauges(self) -> dict[str, Counts]:
+        gauges: dict[str, Counts] = {
+            "log_waiting": [((), self._writer.waiting)],
+            "store_breaker_open": [((), bool(self._connected and self._connected.is_given_up))],
+            "champion_refused": [((), bool(self._champion.refused))],
+        }
+        if model := self._champion.loaded:
+            gauges["model_info"] = [((model.name.name, model.name.version, model.name.bundle), 1)]
+        return gauges
 
     def body_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a request body, as far as the model in service tells it."""

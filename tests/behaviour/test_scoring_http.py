@@ -230,6 +230,7 @@ def test_the_openapi_document_knows_every_route_and_the_contract(client):
         "/health",
         "/health/live",
         "/health/ready",
+        "/metrics",
     }
     predict = document["paths"]["/predict"]["post"]
     assert set(predict["responses"]) >= {"200", "404", "413", "415", "422", "503"}

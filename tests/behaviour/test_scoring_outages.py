@@ -68,8 +68,30 @@ def test_a_store_that_is_killed_is_told_at_once_and_used_again_when_it_is_back(h
     assert client.get("/health").json()["status"] == "degraded"
     assert client.get("/health/live").status_code == 200
     embedded.ensure(home)
-    assert predict(client).status_code == 200
+    back = time.monotonic()
+    while predict(client).status_code != 200:
+        assert time.monotonic() - back < 1
+        time.sleep(0.02)
     assert client.get("/health/ready").status_code == 200
+
+
+def test_a_store_that_keeps_failing_is_not_asked_by_every_request(home, client):
+    with connect(home) as redis:
+        process = redis.info("server")["process_id"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            unavailable(predict(client), "gave no answer in 250 ms")
+        begun = time.monotonic()
+        for _ in range(10):
+            unavailable(predict(client), "has failed; it is asked again shortly")
+        assert time.monotonic() - begun < 0.25
+        assert "candor_store_breaker_open" in client.get("/metrics").text
+    finally:
+        os.kill(process, signal.SIGCONT)
+    # A probe that finds it well closes the circuit, before a request has to.
+    assert client.get("/health/ready").status_code == 200
+    assert predict(client).status_code == 200
 
 
 def test_a_store_that_hangs_is_given_up_in_time(home, client):

@@ -15,17 +15,21 @@ from typing import Any
 
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Send
 
+from services.scoring import journal
 from services.scoring.door.deadlines import Deadlines
 from services.scoring.door.keys import ApiKey, KeyRing
 from services.scoring.door.limits import Buckets
 from services.scoring.door.policy import DoorPolicy
 from services.scoring.door.scopes import OPEN, Directory, Entrance
+from services.scoring.metrics import Metrics
 from services.scoring.problems import CLIENT, MEDIA_TYPE, REQUEST_ID, problem, tame_id
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 _SPILL = 256 * 1024  # bytes beyond the limit that are read, so that the client gets to read the answer
 _SOON = (b"retry-after", b"1")
 _logger = logging.getLogger(__name__)
+NOWHERE = "-"
+"""The route of a request that leads to none: its path could say anything."""
 
 
 class Refusal(Exception):
@@ -59,6 +63,7 @@ class Visit:
         self.key: ApiKey | None = None
         self.status = 0
         self.heard = False
+        self.noted = journal.open_line()
         self.request_id = tame_id(self.headers.get(b"x-request-id"))
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = self.request_id
@@ -109,10 +114,13 @@ class Door:
         Every path that leads there.
     keys : KeyRing
         Keys in force.
+    metrics : Metrics
+        Where answers are counted.
     """
 
-    def __init__(self, app: ASGIApp, directory: Directory, keys: KeyRing, policy: DoorPolicy) -> None:
+    def __init__(self, app: ASGIApp, directory: Directory, keys: KeyRing, policy: DoorPolicy, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
         self.directory = directory
         self._keys = keys
         self._policy = policy
@@ -140,6 +148,7 @@ class Door:
             await visit.refuse(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the service; the log has it"))
         finally:
             self._under_way.remove(visit)
+            self._record(visit)
 
     async def _serve(self, visit: Visit, receive: Receive) -> None:
         policy = self._policy
@@ -162,6 +171,22 @@ class Door:
                 raise Refusal(HTTPStatus.REQUEST_TIMEOUT, detail, (b"connection", b"close")) from None
             detail = f"there was no answer in {policy.answer_seconds:g} s"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail, _SOON) from None
+
+    def _record(self, visit: Visit) -> None:
+        seconds = time.perf_counter() - visit.begun
+        method = visit.scope["method"]
+        route = visit.entrance.template if visit.entrance else NOWHERE
+        self._metrics.answered(method, route, visit.status, seconds)
+        if journal.is_told():
+            line = {
+                "request_id": visit.request_id,
+                "method": method,
+                "route": route,
+                "status": visit.status,
+                "ms": round(seconds * 1000, 3),
+                "key": visit.key.id if visit.key else None,
+            }
+            journal.tell(line | visit.noted)
 
     def _admit(self, visit: Visit) -> Entrance:
         scope, policy = visit.scope, self._policy

@@ -27,6 +27,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/decisions/{decision_id}/replay"): "read",
     ("GET", "/decisions/{decision_id}/notice"): "read",
     ("POST", "/outcomes"): "outcomes",
+    ("GET", "/metrics"): "metrics",
     ("GET", "/health"): OPEN,
     ("GET", "/health/live"): OPEN,
     ("GET", "/health/ready"): OPEN,
