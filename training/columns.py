@@ -59,40 +59,61 @@ def columns_of(specs: Sequence[FeatureSpec]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def encode(columns: Sequence[Column], values: Mapping[str, Values]) -> Matrix:
-    """Encode n applicants as the model sees them; one applicant is a batch of one.
+class Layout:
+    """Where each feature goes in the model matrix.
 
     Parameters
     ----------
     columns : sequence of Column
         The k columns of the model.
-    values : mapping of str to sequence
-        Feature name to its n values; None and NaN are missing, and so is an absent feature.
-
-    Returns
-    -------
-    ndarray of float32, shape (n, k)
-        NaN where a value is missing, in every column of a missing category.
     """
-    n = len(next(iter(values.values()))) if values else 0
-    cells = np.empty((len(columns), n))
-    for index, column in enumerate(columns):
-        raw = values.get(column.feature)
-        if raw is None:
-            cells[index] = np.nan
-        elif column.category:
-            wanted = column.category
-            cells[index] = [float(value == wanted) if isinstance(value, str) else np.nan for value in raw]
-        else:
-            cells[index] = _numbers(raw)
-    np.maximum(cells, -_LARGEST, out=cells)
-    np.minimum(cells, _LARGEST, out=cells)
-    return cells.T.astype(np.float32, order="C")
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._width = len(columns)
+        self._numbers = [column.feature for column in columns if not column.category]
+        self._number_columns = np.array([i for i, column in enumerate(columns) if not column.category], np.intp)
+        self._categories: dict[str, dict[str, int]] = {}
+        for index, column in enumerate(columns):
+            if column.category:
+                self._categories.setdefault(column.feature, {})[column.category] = index
+
+    def encode(self, values: Mapping[str, Values]) -> Matrix:
+        """Encode n applicants as the model sees them; one applicant is a batch of one.
+
+        Parameters
+        ----------
+        values : mapping of str to sequence
+            Feature name to its n values; None and NaN are missing, and so is an absent feature.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, k)
+            NaN where a value is missing, in every column of a missing category.
+        """
+        n = len(next(iter(values.values()))) if values else 0
+        matrix = np.full((n, self._width), np.nan, dtype=np.float32)
+        absent = [None] * n
+        numbers = [values.get(feature, absent) for feature in self._numbers]
+        cells = np.array([raw if isinstance(raw, list) else _numbers(raw) for raw in numbers], dtype=np.float64)
+        np.maximum(cells, -_LARGEST, out=cells)
+        np.minimum(cells, _LARGEST, out=cells)
+        matrix[:, self._number_columns] = cells.reshape(len(numbers), n).T
+        for feature, places in self._categories.items():
+            columns = list(places.values())
+            for row, value in enumerate(values.get(feature, absent)):
+                if isinstance(value, str):
+                    matrix[row, columns] = 0.0
+                    if value in places:
+                        matrix[row, places[value]] = 1.0
+        return matrix
+
+
+def encode(columns: Sequence[Column], values: Mapping[str, Values]) -> Matrix:
+    """Encode n applicants for a model of these columns; see `Layout.encode`."""
+    return Layout(columns).encode(values)
 
 
 def _numbers(raw: Values) -> Values:
-    if isinstance(raw, list):
-        return [np.nan if value is None else value for value in raw]
     try:
         return np.asarray(raw, dtype=np.float64)  # None becomes NaN
     except TypeError:  # pandas.NA, from a nullable integer column

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.columns import Column, Values, encode
+from training.columns import Column, Layout, Values
 from training.probability import Calibration, probability
 from training.reference_shap import ShapTables
 
@@ -50,6 +50,7 @@ class Scorer:
         self.columns = tuple(columns)
         self.tables = tables
         self.calibration = calibration
+        self._layout = Layout(columns)
         self.features = tuple(dict.fromkeys(column.feature for column in columns))
         self._reference_log_odds = calibration.log_odds(tables.reference_margin)
 
@@ -71,7 +72,7 @@ class Scorer:
         list of Scored
             One for each applicant, in order.
         """
-        margins, impacts = self.tables.explain(encode(self.columns, values))
+        margins, impacts = self.tables.explain(self._layout.encode(values))
         impacts *= self.calibration.slope
         return [self._scored(margin, row) for margin, row in zip(margins.tolist(), impacts.tolist(), strict=True)]
 

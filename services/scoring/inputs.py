@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.on_demand import affordability
@@ -21,8 +22,7 @@ _TYPICAL: dict[str, float] = {
 }
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(msgspec.Struct, frozen=True, gc=False):
     """One value with its origin.
 
     Parameters
