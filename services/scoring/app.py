@@ -21,6 +21,7 @@ from services.scoring.door.scopes import Directory
 from services.scoring.metrics import Metrics
 from services.scoring.problems import to_response
 from services.scoring.routes import HANDLERS
+from services.scoring.sagemaker import SAGEMAKER
 from services.scoring.service import ScoringService
 
 _LARGEST_BODY = 64 * 1024
@@ -61,7 +62,7 @@ def create_app(
             await service.close()
 
     app = Litestar(
-        route_handlers=[*HANDLERS, docs_router],
+        route_handlers=[*HANDLERS, *SAGEMAKER, docs_router],
         dependencies={
             "service": Provide(lambda: service, sync_to_thread=False),
             "metrics": Provide(lambda: figures, sync_to_thread=False),

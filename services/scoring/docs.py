@@ -71,6 +71,7 @@ class ContractSchema(JsonRenderPlugin):
         body = self._body_schema()
         for path, schema in (
             ("/predict", body),
+            ("/invocations", {"anyOf": [body, many_of("instances", body)]}),
             ("/predict/batch", many_of("requests", body)),
             ("/outcomes", many_of("outcomes", outcome_schema())),
         ):

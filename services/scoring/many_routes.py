@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 from litestar import MediaType, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import Scope
 
 from feature_repo.errors import InputError
 from monitoring.outcomes import Outcome, Taken
@@ -18,7 +20,7 @@ from services.scoring.schemas import Decision, Problem
 from services.scoring.service import ScoringService
 
 MOST = 1000
-_LARGEST_BODY = 4 * 1024 * 1024
+LARGEST_BODY = 4 * 1024 * 1024
 
 
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +65,7 @@ _outcome = msgspec.json.Decoder(Outcome)
 @post(
     "/predict/batch",
     status_code=200,
-    request_max_body_size=_LARGEST_BODY,
+    request_max_body_size=LARGEST_BODY,
     tags=["decisions"],
     responses={200: ResponseSpec(BatchAnswer, False, "A decision or a problem for each request")}
     | problems(
@@ -77,21 +79,14 @@ async def predict_batch(request: Request[Any, Any, Any], service: NamedDependenc
     """Decide on up to 1,000 requests, each as on a single one; all decisions are in the log before any is answered."""
     require_json(request)
     bodies = [bytes(raw) for raw in _read(_batch, await request.body()).requests]
-    name = request_id(request.scope)
-    items: list[_Item] = []
-    for made in await service.decide_many(bodies):
-        if isinstance(made, InputError):
-            status, body = input_problem(made, name)
-            items.append(_Item(status, problem=msgspec.Raw(body)))
-        else:
-            items.append(_Item(200, decision=msgspec.Raw(made)))
-    return Response(msgspec.json.encode({"results": items}), media_type=MediaType.JSON)
+    made = items(await service.decide_many(bodies), request.scope)
+    return Response(msgspec.json.encode({"results": made}), media_type=MediaType.JSON)
 
 
 @post(
     "/outcomes",
     status_code=200,
-    request_max_body_size=_LARGEST_BODY,
+    request_max_body_size=LARGEST_BODY,
     tags=["outcomes"],
     responses={200: ResponseSpec(OutcomesAnswer, False, "What was done with each outcome")}
     | problems(
@@ -113,6 +108,18 @@ async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependen
     taken = iter(await service.store_outcomes([one for one in given if isinstance(one, Outcome)]))
     results = [next(taken) if isinstance(one, Outcome) else Taken("refused", "", one) for one in given]
     return Response(msgspec.json.encode({"results": results}), media_type=MediaType.JSON)
+
+
+def items(made: Sequence[bytes | InputError], scope: Scope) -> list[Any]:
+    """Return what many decisions are answered with, as `BatchItem` has it."""
+    found: list[_Item] = []
+    for one in made:
+        if isinstance(one, InputError):
+            status, body = input_problem(one, request_id(scope))
+            found.append(_Item(status, problem=msgspec.Raw(body)))
+        else:
+            found.append(_Item(200, decision=msgspec.Raw(one)))
+    return found
 
 
 def _read(decoder: Any, body: bytes) -> Any:

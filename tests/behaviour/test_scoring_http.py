@@ -230,7 +230,9 @@ def test_the_openapi_document_knows_every_route_and_the_contract(client):
         "/health",
         "/health/live",
         "/health/ready",
+        "/invocations",
         "/metrics",
+        "/ping",
     }
     predict = document["paths"]["/predict"]["post"]
     assert set(predict["responses"]) >= {"200", "404", "413", "415", "422", "503"}

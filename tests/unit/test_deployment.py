@@ -77,6 +77,16 @@ def test_the_image_installs_the_lock_runs_unprivileged_and_holds_every_package(i
     assert yaml.safe_load(command) == compose["api"]["command"]
 
 
+def test_the_one_word_of_sagemaker_is_a_command_of_the_image(image, tmp_path):
+    (script,) = re.findall(r"printf '(.*)' > /usr/local/bin/serve", image)
+    command = script.replace("\\n", "\n").splitlines()[1].removeprefix("exec ")
+    program, *words = shlex.split(command.replace("${SAGEMAKER_BIND_TO_PORT:-8080}", "8080").replace('"$@"', ""))
+    assert program == "candor"
+    context = cli.cli.commands[words[0]].make_context(words[0], words[1:])
+    assert (context.params["host"], context.params["port"]) == ("0.0.0.0", 8080)
+    assert "ENTRYPOINT" not in image  # or `serve` would be a word for it
+
+
 def test_make_demo_is_the_pipelines_command():
     makefile = (PROJECT / "Makefile").read_text()
     assert "$(BIN)/candor demo" in makefile

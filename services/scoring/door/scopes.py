@@ -27,6 +27,8 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/decisions/{decision_id}/replay"): "read",
     ("GET", "/decisions/{decision_id}/notice"): "read",
     ("POST", "/outcomes"): "outcomes",
+    ("GET", "/ping"): OPEN,
+    ("POST", "/invocations"): "decide",
     ("GET", "/metrics"): "metrics",
     ("GET", "/health"): OPEN,
     ("GET", "/health/live"): OPEN,

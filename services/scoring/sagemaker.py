@@ -1,0 +1,88 @@
+"""The SageMaker container contract over the same decision.
+
+References
+----------
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import MediaType, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+
+from services.scoring.errors import FieldProblem
+from services.scoring.many_routes import LARGEST_BODY, MOST, BatchItem, items
+from services.scoring.problems import CLIENT
+from services.scoring.route_parts import UNAVAILABLE, problems, require_json
+from services.scoring.routes import ready
+from services.scoring.schemas import Decision
+from services.scoring.service import ScoringService
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """The answers to many requests, in their order."""
+
+    predictions: tuple[BatchItem, ...]
+
+
+class _Instances(msgspec.Struct):
+    instances: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class _Keys(msgspec.Struct):
+    instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_ANSWER: Any = Decision | Predictions
+_instances = msgspec.json.Decoder(_Instances)
+_keys = msgspec.json.Decoder(_Keys)
+
+
+@get("/ping", tags=["sagemaker"], responses=problems(s503="What is not there, by name"))
+async def ping(service: NamedDependency[ScoringService]) -> dict[str, str]:
+    """Tell SageMaker whether the service can decide."""
+    await ready.fn(service)
+    return {"status": "ok"}
+
+
+@post(
+    "/invocations",
+    status_code=200,
+    request_max_body_size=LARGEST_BODY,
+    tags=["sagemaker"],
+    responses={200: ResponseSpec(_ANSWER, False, "The decision, or a list of them")}
+    | problems(
+        s404="The store does not know the applicant, and the request brings no features",
+        s413="The body is larger than 4 MiB",
+        s415="The body is not announced as application/json",
+        s422="The request is invalid; each error names its field",
+        s503=UNAVAILABLE,
+    ),
+)
+async def invocations(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
+    """Decide on one request as `/predict` does, or on ``{"instances": [...]}`` of up to 1,000."""
+    require_json(request)
+    body = await request.body()
+    if not _is_many(body):
+        answer = await service.decide(body, client=request.scope["state"][CLIENT])
+        return Response(answer.body, media_type=MediaType.JSON)
+    try:
+        bodies = [bytes(raw) for raw in _instances.decode(body).instances]
+    except msgspec.DecodeError as error:
+        raise FieldProblem(("instances", str(error))) from None
+    made = items(await service.decide_many(bodies), request.scope)
+    return Response(msgspec.json.encode({"predictions": made}), media_type=MediaType.JSON)
+
+
+def _is_many(body: bytes) -> bool:
+    try:
+        return _keys.decode(body).instances is not msgspec.UNSET
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False  # what is wrong with it, the way of a single request says
+
+
+SAGEMAKER = [ping, invocations]
