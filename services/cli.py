@@ -7,7 +7,7 @@ import warnings
 import click
 
 from feature_repo.errors import CandorError
-from services.commands import data, decisions, keys, models, operate, watch
+from services.commands import data, decisions, keys, labels, models, operate, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,8 +31,10 @@ for _command in (
     decisions.serve,
     decisions.score,
     decisions.replay,
+    decisions.batch,
     decisions.notice,
     keys.keys,
+    labels.outcomes,
     watch.profile,
     watch.drift,
     operate.env,

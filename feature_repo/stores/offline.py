@@ -105,9 +105,9 @@ class CandorOfflineStore(OfflineStore):  # type: ignore[misc]
                 "features of a time range without an entity frame are not served: give entity_df, "
                 "or read the source with pull_all_from_table_or_query"
             )
-        repo = _repo_path(config)
+        repo = repo_path_of(config)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        with _connection(config) as connection:
+        with open_connection(config) as connection:
             entity = read_entity_frame(entity_df, connection)
             joins = historical.plan(connection, feature_views, feature_refs, repo, full_feature_names)
         for view in on_demand:
@@ -118,12 +118,10 @@ class CandorOfflineStore(OfflineStore):  # type: ignore[misc]
         historical.check_names(entity, joins, _on_demand_names(on_demand, feature_refs, full_feature_names))
 
         def run() -> Any:
-            with _connection(config) as connection:
+            with open_connection(config) as connection:
                 # Files may have come since.
                 fresh = historical.plan(connection, feature_views, feature_refs, repo, full_feature_names)
-                folder = config.offline_store.prepared_directory
-                prepared = repo / folder if folder else None
-                return historical.join_all(connection, entity, fresh, prepared, _spill(config))
+                return historical.join_all(connection, entity, fresh, prepared_of(config), spill_of(config))
 
         return CandorRetrievalJob(
             run,
@@ -173,8 +171,8 @@ class CandorOfflineStore(OfflineStore):  # type: ignore[misc]
         config: RepoConfig, feature_view: Any, table: Any, progress: Callable[[int], Any] | None
     ) -> None:
         """Append rows to a view's source as a new file; see `offline_append.append`."""
-        with _connection(config) as connection:
-            append(connection, feature_view, table, _repo_path(config))
+        with open_connection(config) as connection:
+            append(connection, feature_view, table, repo_path_of(config))
         if progress:
             progress(len(table))
 
@@ -191,14 +189,14 @@ class CandorOfflineStore(OfflineStore):  # type: ignore[misc]
         if not isinstance(destination, FileLoggingDestination) or destination.partition_by:
             raise InputError("features are logged to a FileLoggingDestination without partition_by only")
         table = pq.read_table(data) if isinstance(data, str | Path) else data
-        write_parquet(table, _repo_path(config) / destination.path / f"{uuid.uuid4().hex}.parquet")
+        write_parquet(table, repo_path_of(config) / destination.path / f"{uuid.uuid4().hex}.parquet")
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: Any
     ) -> Iterable[tuple[str, str]]:
         """Return the columns of a source and their Arrow types, of a glob too, which stock Feast cannot read."""
-        with _connection(config) as connection:
-            opened = open_source(connection, data_source, _repo_path(config))
+        with open_connection(config) as connection:
+            opened = open_source(connection, data_source, repo_path_of(config))
             schema = connection.sql(f"select * from {opened.read()} limit 0").to_arrow_table().schema
         return [(field.name, str(field.type)) for field in schema]
 
@@ -218,15 +216,15 @@ def _pull(
     end: datetime | None,
 ) -> RetrievalJob:
     def run() -> Any:
-        with _connection(config) as connection:
+        with open_connection(config) as connection:
             # Feast asks here by the files' own names.
-            opened = replace(open_source(connection, source, _repo_path(config)), mapping={})
+            opened = replace(open_source(connection, source, repo_path_of(config)), mapping={})
             connection.execute("set preserve_insertion_order = false")
             table = pull_rows(connection, opened, keys, features, event, created or "", start, end)
             opened.check_unchanged()
             return table
 
-    return CandorRetrievalJob(run, _repo_path(config))
+    return CandorRetrievalJob(run, repo_path_of(config))
 
 
 def _on_demand_names(views: list[Any], refs: list[str], full_feature_names: bool) -> list[str]:
@@ -238,21 +236,36 @@ def _on_demand_names(views: list[Any], refs: list[str], full_feature_names: bool
     return names
 
 
-def _repo_path(config: RepoConfig) -> Path:
+def repo_path_of(config: RepoConfig) -> Path:
+    """Return the folder from which relative paths of a configuration are resolved."""
     return Path(config.repo_path or ".").absolute()
 
 
-def _spill(config: RepoConfig) -> Path:
+def prepared_of(config: RepoConfig) -> Path | None:
+    """Return where indexes are kept between calls, None if they are not."""
+    folder = config.offline_store.prepared_directory
+    return repo_path_of(config) / folder if folder else None
+
+
+def spill_of(config: RepoConfig) -> Path:
+    """Return where queries may spill."""
     folder = config.offline_store.spill_directory
-    return _repo_path(config) / folder if folder else Path(tempfile.gettempdir())
+    return repo_path_of(config) / folder if folder else Path(tempfile.gettempdir())
 
 
 @contextmanager
-def _connection(config: RepoConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_connection(config: RepoConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB with the settings of a configuration.
+
+    Raises
+    ------
+    InputError
+        If a setting is wrong.
+    """
     settings = config.offline_store
     options: dict[str, Any] = {
-        "temp_directory": str(_spill(config) / f"candor-spill-{uuid.uuid4().hex}"),
-        "file_search_path": str(_repo_path(config)),
+        "temp_directory": str(spill_of(config) / f"candor-spill-{uuid.uuid4().hex}"),
+        "file_search_path": str(repo_path_of(config)),
         "python_enable_replacements": False,  # a query names files, not our variables
     }
     options |= {"memory_limit": settings.memory_limit} if settings.memory_limit else {}

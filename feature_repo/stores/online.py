@@ -108,13 +108,14 @@ class PlanDecoder:
                 f"online store: Redis at {self._address} holds no Feast value in {view.name}:{name} ({error}); "
                 "materialize again"
             ) from None
-        return _aged(view, event, values, now)
+        return aged(view, event, values, now)
 
 
 _MISSING = StoredView("MISSING", None, None, {})
 
 
-def _aged(view: ViewPlan, event: datetime, values: dict[str, Scalar | None], now: datetime) -> StoredView:
+def aged(view: ViewPlan, event: datetime, values: dict[str, Scalar | None], now: datetime) -> StoredView:
+    """Return the row of a view as it is seen at an instant: stale beyond the view's time to live."""
     age = (now - event).total_seconds()
     if age < -CLOCK_SKEW:  # what is not true yet, by the clock in force, is not known
         return _MISSING
@@ -137,7 +138,7 @@ def _view_column(
         event = times.get(stamp)
         if event is None:
             event = times[stamp] = decode_timestamp(stamp)
-        found.append(_aged(view, event, dict(zip(names, row, strict=True)), now))
+        found.append(aged(view, event, dict(zip(names, row, strict=True)), now))
     return found
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from feature_repo.home import Home
-from services.commands.console import INSTANT, JSON, emit
+from services.commands.console import FOLDER, INSTANT, JSON, emit
 
 
 @click.command(epilog="Example: candor serve --port 8000 --workers 2; candor serve --host 0.0.0.0 --rate-limit 200")
@@ -123,3 +124,22 @@ def notice(decision_id: str, form: Literal["text", "html", "json"], as_json: boo
     record = recompute.logged(home, decision_id)
     made = notice_of(record, CitedModels(home).model(record), load_lender(home))
     click.echo(render(made, "json" if as_json else form), nl=form == "json" or as_json)
+
+
+@click.command(epilog="Example: candor batch --input applicants.parquet --output decisions.parquet")
+@click.option("--input", "source", type=FOLDER, required=True, help="Parquet: applicant_id, purchase_amount, and more.")
+@click.option("--output", "target", type=FOLDER, required=True, help="Parquet: the same rows with their decisions.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that decide; default: one per core.")
+@JSON
+def batch(source: Path, target: Path, workers: int | None, as_json: bool) -> None:
+    """Decide on every row of a file with features from the offline store; exit 1 if not one could be decided."""
+    from services import batch as batches
+
+    report = batches.run(Home.resolve(), source, target, workers)
+    if as_json:
+        emit({"rows": report.rows, "decided": report.decided, "seconds": report.seconds, "output": str(target)})
+    else:
+        rate = report.decided / report.seconds if report.seconds else 0.0
+        click.echo(f"{report.decided:,} of {report.rows:,} rows decided, {rate:,.0f} a second -> {target}")
+    if report.failed:
+        raise SystemExit(1)

@@ -51,7 +51,7 @@ class Decider:
         request = model.requests.read(body)
         as_of = self._clock.now()
         begun = perf_counter()
-        stored = _known(request, await self.reader(model).read(request.applicant_id, as_of))
+        stored = known(request, await self.reader(model).read(request.applicant_id, as_of))
         read = perf_counter()
         self._metrics.took("features", read - begun)
         case = Case(request, stored, Occasion(new_decision_id(), datetime.now(UTC), as_of))
@@ -77,7 +77,7 @@ class Decider:
         model = await self._champion.current()
         challenge = self._champion.challenge
         as_of = self._clock.now()
-        requests = [_read(model, body) for body in bodies]
+        requests = [read_request(model, body) for body in bodies]
         places = [place for place, request in enumerate(requests) if isinstance(request, LoanRequest)]
         asked = [request for request in requests if isinstance(request, LoanRequest)]
         begun = perf_counter()
@@ -91,7 +91,7 @@ class Decider:
         for place, request, stored in zip(places, asked, held, strict=True):
             try:
                 occasion = Occasion(new_decision_id(), datetime.now(UTC), as_of)
-                cases[place] = Case(request, _known(request, stored), occasion)
+                cases[place] = Case(request, known(request, stored), occasion)
             except UnknownError as error:
                 found[place] = error
         places = list(cases)
@@ -131,21 +131,29 @@ class Decider:
                 stored = case.stored
                 if challenge.model.plan != champion.plan:
                     reader = self.reader(challenge.model)
-                    stored = _known(request, await reader.read(request.applicant_id, case.occasion.as_of))
+                    stored = known(request, await reader.read(request.applicant_id, case.occasion.as_of))
                 theirs.append(Case(request, stored, case.occasion))
             except Exception as error:  # whatever it is, the champion decides
                 theirs.append(error)
         return theirs
 
 
-def _read(model: ScoringModel, body: bytes) -> LoanRequest | InputError:
+def read_request(model: ScoringModel, body: bytes) -> LoanRequest | InputError:
+    """Return a request as a model reads it, or what is wrong with it."""
     try:
         return model.requests.read(body)
     except InputError as error:
         return error
 
 
-def _known(request: LoanRequest, stored: StoredFeatures) -> StoredFeatures:
+def known(request: LoanRequest, stored: StoredFeatures) -> StoredFeatures:
+    """Return what the store holds, if there is anything to decide on.
+
+    Raises
+    ------
+    UnknownError
+        If the store does not know the applicant and the request brings no features.
+    """
     if not stored.is_known and not request.brings_features:
         raise UnknownError(
             f"applicant {request.applicant_id!r} is not known to the feature store: materialize, or give features "

@@ -1,0 +1,238 @@
+"""`candor batch`: many decisions from a Parquet file, with features straight from the offline store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureStore
+from tqdm import tqdm
+
+from feature_repo import registry
+from feature_repo.contract import Contract
+from feature_repo.errors import InputError, UnavailableError
+from feature_repo.home import Home
+from feature_repo.stores.stored_as_of import join_stored
+from feature_repo.stores.stored_table import JOIN_KEY, TIME
+from monitoring.decision_log import DecisionLog, Entry
+from services import batch_worker
+from services.batch_worker import InService, Row
+from training.bundle import read_champion
+
+_JOINED = 50_000  # rows of one join, which reads the whole source
+_DECIDED = 2_500  # rows of one process's turn, and of one transaction of the log
+_ALONE = 5_000  # rows below which more processes take longer to start than to help
+_INSTANT = pa.timestamp("us", tz="UTC")
+# Named as in the decision log, whose rows they come from.
+_LOGGED = {
+    "decision_id": pa.string(),
+    "decided_at": _INSTANT,
+    "recommendation": pa.string(),
+    "pd": pa.float64(),
+    "score": pa.int32(),
+    "model_version": pa.string(),
+}
+_ANSWER = pa.schema([*_LOGGED.items(), ("decision", pa.string()), ("problem", pa.string())])
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What a batch came to."""
+
+    rows: int
+    decided: int
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether there were rows, and not one decision."""
+        return bool(self.rows) and not self.decided
+
+
+def run(home: Home, source: Path, target: Path, workers: int | None = None) -> BatchReport:
+    """Decide on every row of a Parquet file, log all decisions and write them beside the rows.
+
+    Parameters
+    ----------
+    source : Path
+        ``applicant_id``, ``purchase_amount``, and any other field of a request; null is not given. A
+        column ``event_timestamp`` is the instant of each decision, UTC; without it, it is the home's clock.
+    target : Path
+        Written in one step at the end: the columns of `source`, the answer, and ``problem``, null where
+        there is a decision.
+    workers : int or None
+        Processes that decide; None for one per core.
+
+    Raises
+    ------
+    InputError
+        If the file is not such a file.
+    UnavailableError
+        If model, offline store or log is not there; then `target` is not written, and what was decided
+        until then is in the log.
+    """
+    begun = datetime.now(UTC)
+    champion = read_champion(home)
+    models = batch_worker.load_in_service(home, champion)
+    file = _open(source)
+    _check(file.schema_arrow, models.champion.requests.json_schema()["properties"], source)
+    count = file.metadata.num_rows
+    chosen = workers or os.cpu_count() or 1
+    store = registry.open_store(home)
+    log = DecisionLog(home.decision_log_url)
+    decided = 0
+    try:
+        log.ping()
+        with (
+            _writer(target, pa.schema([*file.schema_arrow, *_ANSWER])) as write,
+            _decide(home, msgspec.json.encode(champion), models, chosen if count > _ALONE else 1) as decide,
+            tqdm(total=count, unit=" rows", disable=not sys.stderr.isatty(), leave=False) as bar,
+        ):
+            for given, rows in decide(_parts(file, store, models, home.now())):
+                _log(log, rows)
+                write(given, rows)
+                decided += sum(not row.problem for row in rows)
+                bar.update(len(rows))
+    finally:
+        log.close()
+    return BatchReport(count, decided, (datetime.now(UTC) - begun).total_seconds())
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows as given, joined with what was stored, and as requests."""
+
+    given: Any
+    joined: Any
+    bodies: Sequence[bytes]
+
+
+def _parts(file: Any, store: FeatureStore, models: InService, clock: datetime) -> Iterator[_Part]:
+    plans = [models.champion.plan] + ([models.challenge.model.plan] if models.challenge else [])
+    for batch in file.iter_batches(_JOINED):
+        given = pa.Table.from_batches([batch])
+        if not len(given):
+            continue
+        instants = given[TIME] if TIME in given.column_names else pa.array([clock] * len(given), _INSTANT)
+        joined = join_stored(store, plans, given[JOIN_KEY].cast(pa.string()), instants)
+        bodies = _bodies(given, models.champion.contract)
+        for start in range(0, len(given), _DECIDED):
+            yield _Part(given.slice(start, _DECIDED), joined.slice(start, _DECIDED), bodies[start : start + _DECIDED])
+
+
+def _bodies(given: Any, contract: Contract) -> list[bytes]:
+    """Return each row as the JSON that would be posted: nulls left out, whole counts as whole numbers."""
+    counts = {spec.name for spec in contract.features if spec.kind == "count"} | {"age"}
+    columns: dict[str, list[Any]] = {}
+    for name in given.column_names:
+        if name == TIME:
+            continue
+        values = given[name].to_pylist()
+        if name in counts and pa.types.is_floating(given.schema.field(name).type):
+            values = [int(one) if one is not None and one == one // 1 else one for one in values]
+        columns[name] = values
+    rows = zip(*columns.values(), strict=True)
+    encode = msgspec.json.Encoder().encode
+    return [encode({n: v for n, v in zip(columns, row, strict=True) if v is not None and v == v}) for row in rows]
+
+
+@contextmanager
+def _decide(home: Home, champion: bytes, models: InService, workers: int) -> Iterator[Any]:
+    """Give a function from parts to parts with their rows, in order, with few of them in memory."""
+    if workers == 1:
+
+        def alone(parts: Iterator[_Part]) -> Iterator[tuple[Any, list[Row]]]:
+            for part in parts:
+                yield part.given, batch_worker.decide_rows(models, part.joined, part.bodies)
+
+        yield alone
+        return
+    # Not forked: DuckDB and Arrow have threads.
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=batch_worker.start, initargs=(str(home.root), champion)
+    )
+
+    def together(parts: Iterator[_Part]) -> Iterator[tuple[Any, list[Row]]]:
+        under_way: deque[tuple[Any, Future[list[Row]]]] = deque()
+        for part in parts:
+            under_way.append((part.given, pool.submit(batch_worker.work, _stream(part.joined), part.bodies)))
+            if len(under_way) > workers + 1:
+                given, rows = under_way.popleft()
+                yield given, rows.result()
+        for given, rows in under_way:
+            yield given, rows.result()
+
+    with pool:
+        yield together
+
+
+def _log(log: DecisionLog, rows: Sequence[Row]) -> None:
+    entries = [Entry(row.entry) for row in rows if row.entry]
+    for fault in log.append_all(entries) if entries else ():
+        if fault:
+            raise fault
+
+
+@contextmanager
+def _writer(target: Path, schema: Any) -> Iterator[Any]:
+    """Give a function that writes rows with their answers to a file that is there whole at the end, or not at all."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+
+    def write(given: Any, rows: Sequence[Row]) -> None:
+        columns: dict[str, list[Any]] = {name: [row.entry.get(name) for row in rows] for name in _LOGGED}
+        columns["decision"] = [row.decision.decode() or None for row in rows]
+        columns["problem"] = [row.problem or None for row in rows]
+        answered = pa.table(columns, schema=_ANSWER)
+        whole = pa.table([*given.columns, *answered.columns], schema=schema)
+        writer.write_table(whole)
+
+    try:
+        with partial.open("wb") as stream:
+            with pq.ParquetWriter(stream, schema) as writer:
+                yield write
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise UnavailableError(f"{target} cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _open(source: Path) -> Any:
+    try:
+        return pq.ParquetFile(source)
+    except FileNotFoundError:
+        raise InputError(f"{source} is not there") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{source} is no Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _check(schema: Any, fields: dict[str, Any], source: Path) -> None:
+    for name in (JOIN_KEY, "purchase_amount"):
+        if name not in schema.names:
+            raise InputError(f"{source} has no column {name!r}")
+    unknown = [name for name in schema.names if name not in fields and name != TIME]
+    if unknown:
+        raise InputError(f"{source}: {', '.join(unknown)}: no field of a request (known: {', '.join(fields)}, {TIME})")
+    if TIME in schema.names and not pa.types.is_timestamp(schema.field(TIME).type):
+        raise InputError(f"{source}: {TIME} is {schema.field(TIME).type}, not a timestamp")
+
+
+def _stream(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
