@@ -8,19 +8,21 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import RedisAddress
 from feature_repo.stores.breaker import Breaker
+from feature_repo.stores.protocol import bulk
 
 DEADLINE = 0.25
-_CONNECTIONS = 8
+_IDLE = 8
 _TOGETHER = 32
 _LATE = 1.2
 _PATIENCE = 4
+_PING = b"*1\r\n$4\r\nPING\r\n"
 _NO_ANSWER = (TimeoutError, exceptions.TimeoutError)
 
 Question = tuple[bytes, Sequence[bytes]]
@@ -44,8 +46,8 @@ class RedisConnection:
     def __init__(self, address: RedisAddress, timeout: float = DEADLINE) -> None:
         self.address = address
         self._timeout = min(timeout, DEADLINE)
-        # redis-py types its commands for the synchronous and the asynchronous client at once: Any
-        self._redis: Any = _client(address, self._timeout)
+        self._idle: list[Any] = []
+        self._tail: tuple[Sequence[bytes], bytes, bytes] | None = None
         self.breaker = Breaker()
         self._waiting: list[tuple[Question, asyncio.Future[Row]]] = []
         self._sending: asyncio.Task[None] | None = None
@@ -78,11 +80,14 @@ class RedisConnection:
 
     async def ping(self) -> None:
         """Return if Redis answers; errors as for `fetch`. It is asked even if it has failed: this is a probe."""
-        await self._within_deadline(self._redis.ping())
+        (answer,) = await self._within_deadline(self._talk(_PING, 1))
+        if isinstance(answer, Exception):
+            raise self.unavailable(answer)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        while self._idle:
+            await self._idle.pop().disconnect()
 
     def unavailable(self, error: Exception) -> UnavailableError:
         """Name the server and what is wrong with it."""
@@ -93,11 +98,44 @@ class RedisConnection:
             raise UnavailableError(f"online store: Redis at {self.address} has failed; it is asked again shortly")
 
     async def _ask(self, questions: Sequence[Question]) -> list[Row | Exception]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for key, fields in questions:
-            pipeline.hmget(key, fields)
-        answers = await self._within_deadline(pipeline.execute(raise_on_error=False))
+        if not all(fields for _, fields in questions):
+            return [[] for _ in questions]
+        asked = b"".join([self._command(key, fields) for key, fields in questions])
+        answers = await self._within_deadline(self._talk(asked, len(questions)))
         return [self.unavailable(item) if isinstance(item, Exception) else item for item in answers]
+
+    async def _talk(self, commands: bytes, count: int) -> list[Any]:
+        """Send commands and read as many answers, over a connection that is idle or a new one."""
+        connection = self._idle.pop() if self._idle else None
+        if connection:
+            try:
+                return await self._exchange(connection, commands, count)
+            except (exceptions.ConnectionError, OSError):
+                pass  # once more at once: an idle connection may have died since
+        return await self._exchange(_connection(self.address), commands, count)
+
+    async def _exchange(self, connection: Any, commands: bytes, count: int) -> list[Any]:
+        answers: list[Any] = []
+        try:
+            await connection.send_packed_command(commands, check_health=False)
+            while len(answers) < count:
+                try:
+                    answers.append(await connection.read_response(disable_decoding=True))
+                except exceptions.ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            await connection.disconnect(nowait=True)  # other answers may be under way
+            raise
+        if len(self._idle) < _IDLE:
+            self._idle.append(connection)
+        else:
+            await connection.disconnect()
+        return answers
+
+    def _command(self, key: bytes, fields: Sequence[bytes]) -> bytes:
+        if self._tail is None or self._tail[0] is not fields:
+            self._tail = fields, b"*%d\r\n" % (2 + len(fields)) + bulk(b"HMGET"), b"".join(map(bulk, fields))
+        return self._tail[1] + bulk(key) + self._tail[2]
 
     async def _send_waiting(self) -> None:
         while self._waiting:
@@ -149,18 +187,16 @@ class RedisConnection:
         return f"answered with an error ({type(error).__name__})"
 
 
-def _client(address: RedisAddress, timeout: float) -> Redis:
+def _connection(address: RedisAddress) -> Any:
+    # A connection rather than a client: a client's work on each command takes longer than Redis does.
     rest = {name: value for name, value in address.options.items() if name != "ssl"}
-    pool = BlockingConnectionPool(
-        max_connections=_CONNECTIONS,
-        timeout=timeout,
-        connection_class=SSLConnection if address.options.get("ssl") else Connection,
+    kind = SSLConnection if address.options.get("ssl") else Connection
+    return kind(
         host=address.host,
         port=address.port,
         socket_timeout=None,  # one deadline is over all of it
         socket_connect_timeout=None,
-        retry=Retry(NoBackoff(), 1),  # once at once: a pooled connection may have died since
+        retry=Retry(NoBackoff(), 0),
         protocol=2,
         **rest,
     )
-    return Redis.from_pool(pool)

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from feature_repo.errors import UnavailableError
-from feature_repo.stores.resp import Packed, Rows, bulk, command
+from feature_repo.stores.protocol import bulk, command
+from feature_repo.stores.resp import Packed, Rows
 from feature_repo.stores.restore import payloads
 
 TOGETHER = 64  # rows a script call: Redis serves nobody else meanwhile, about a millisecond

@@ -16,7 +16,7 @@ from feature_repo.stores.connection import Row
 from feature_repo.stores.online import PlanDecoder
 from feature_repo.stores.online_columns import ViewColumns
 from feature_repo.stores.plan import OnlinePlan
-from feature_repo.stores.resp import bulk
+from feature_repo.stores.protocol import bulk
 from feature_repo.stores.stored import StoredFeatures
 
 _WHOLE = b"*2\r\n" + bulk(b"HGETALL")

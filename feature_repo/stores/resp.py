@@ -21,28 +21,6 @@ import pyarrow.compute as pc
 _KNOWN_SIZES = 1024
 
 
-def bulk(raw: bytes) -> bytes:
-    r"""Return one argument of a command.
-
-    Examples
-    --------
-    >>> bulk(b"HSET")
-    b'$4\r\nHSET\r\n'
-    """
-    return b"$%d\r\n%s\r\n" % (len(raw), raw)
-
-
-def command(*arguments: bytes) -> bytes:
-    r"""Return one whole command.
-
-    Examples
-    --------
-    >>> command(b"PING")
-    b'*1\r\n$4\r\nPING\r\n'
-    """
-    return b"*%d\r\n" % len(arguments) + b"".join(map(bulk, arguments))
-
-
 class Packed:
     """A binary column of which any run of rows is one slice of memory."""
 

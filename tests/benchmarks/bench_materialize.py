@@ -23,7 +23,8 @@ import redis
 from feast.types import Float64
 
 from feature_repo.stores.bulk import ViewEncoder, record_batches
-from feature_repo.stores.resp import Columns, Packed, arguments, bulk, joined
+from feature_repo.stores.protocol import bulk
+from feature_repo.stores.resp import Columns, Packed, arguments, joined
 from tests.contract.online_harness import END, START, a_config, a_redis, a_store, empty
 
 COLUMNS = 20
