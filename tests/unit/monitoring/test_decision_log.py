@@ -1,4 +1,3 @@
-import os
 import sqlite3
 import subprocess
 import sys
@@ -154,17 +153,3 @@ def test_a_url_that_will_not_do_is_refused(url, message):
     with pytest.raises(InputError, match=message) as caught:
         DecisionLog(url)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.skipif(
-    "CANDOR_TEST_POSTGRES" not in os.environ, reason="CANDOR_TEST_POSTGRES names no database to write to"
-)
-def test_postgresql_keeps_the_same():
-    log = DecisionLog(os.environ["CANDOR_TEST_POSTGRES"])
-    fresh = record(decision_id=os.urandom(16).hex(), decided_at=datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
-    log.ping()
-    log.append(fresh)
-    assert log.get(fresh.decision_id) == fresh
-    window = log.rows(fresh.decided_at, fresh.decided_at + timedelta(seconds=1))
-    assert fresh in list(window)
-    log.close()

@@ -1,0 +1,126 @@
+"""The decision log on a real PostgreSQL server, where its programs are installed."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from feature_repo.errors import UnavailableError
+from monitoring.decision_log import DecisionLog, Key, KeyTakenError
+from monitoring.group_commit import GroupCommit
+from monitoring.outcomes import Outcome, Outcomes
+from tests.unit.monitoring.test_decision_log import START, record
+from tests.unit.monitoring.test_group_commit import entry
+
+
+def _programs():
+    on_path = shutil.which("initdb")
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return Path(on_path).parent if on_path else places[-1].parent if places else None
+
+
+class Postgres:
+    """A server of our own in a folder of its own; as root it runs as the user that PostgreSQL was installed with."""
+
+    def __init__(self, programs, folder):
+        self._programs, self.data = programs, folder / "data"
+        self._user = {"user": "postgres"} if os.geteuid() == 0 else {}
+        if self._user:
+            os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._run("initdb", "-D", self.data, "-U", "candor", "--auth=trust", "--no-sync")
+        self.url = f"postgresql+psycopg://candor@127.0.0.1:{self.port}/postgres"
+
+    def _run(self, program, *words):
+        subprocess.run(
+            [self._programs / program, *words], check=True, capture_output=True, timeout=60, cwd="/", **self._user
+        )
+
+    def start(self):
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.data}"
+        self._run("pg_ctl", "-D", self.data, "-w", "-l", self.data / "log", "-o", options, "start")
+
+    def stop(self):
+        self._run("pg_ctl", "-D", self.data, "-w", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="module")
+def server():
+    programs = _programs()
+    if programs is None:
+        pytest.skip("PostgreSQL's initdb is not installed")
+    if os.geteuid() == 0 and "postgres" not in {user.pw_name for user in pwd.getpwall()}:
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+    with tempfile.TemporaryDirectory(prefix="candor-pg-") as folder:
+        server = Postgres(programs, Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def log(server):
+    log = DecisionLog(server.url)
+    yield log
+    with log.database.begin() as connection:
+        connection.exec_driver_sql("truncate decisions, idempotency_keys, outcomes")
+    log.close()
+
+
+def test_what_is_appended_is_read_back_to_the_bit(log):
+    fresh = record(1, decided_at=datetime(2000, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
+    log.append(fresh)
+    assert log.get(fresh.decision_id) == fresh
+    assert list(log.rows(fresh.decided_at, fresh.decided_at + timedelta(microseconds=1))) == [fresh]
+    assert log.count() == 1
+
+
+def test_a_group_is_committed_and_a_bad_row_fails_alone(log):
+    async def run():
+        writer = GroupCommit(log.append_all)
+        rows = [*(entry(number) for number in range(50)), entry(7, score=1)]
+        found = await asyncio.gather(*(writer.commit(row) for row in rows), return_exceptions=True)
+        await writer.close()
+        return found
+
+    *good, twin = asyncio.run(run())
+    assert good == [None] * 50
+    assert isinstance(twin, UnavailableError)
+    assert [row.score for row in log.rows()] == [700] * 50
+
+
+def test_a_key_is_taken_once(log):
+    key = Key("shop", "k", "h")
+    log.append(record(1), key)
+    with pytest.raises(KeyTakenError):
+        log.append(record(2), key)
+    assert log.kept("shop", "k").output == b'{"credit_score":700}'
+    assert log.count() == 1
+
+
+def test_outcomes_are_stored_once(log):
+    log.append(record(1))
+    given = [Outcome(outcome="REPAID", observed_at=START, applicant_id="Ünï 😀", decided_at=record(1).decided_at)]
+    outcomes = Outcomes(log.database)
+    assert [outcomes.store(given)[0].status for _ in range(2)] == ["stored", "known"]
+    assert list(outcomes.rows()) == [(record(1).decision_id, START, "REPAID")]
+
+
+def test_a_server_that_is_killed_is_told_and_used_again_when_it_is_back(log, server):
+    log.append(record(1))
+    server.stop()
+    with pytest.raises(UnavailableError, match=f"127.0.0.1:{server.port}"):
+        log.append(record(2))
+    server.start()
+    log.append(record(3))
+    assert [row.decision_id for row in log.rows()] == [record(1).decision_id, record(3).decision_id]
