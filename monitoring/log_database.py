@@ -126,7 +126,10 @@ class LogDatabase:
                 yield connection.cursor()
                 connection.commit()
             except BaseException:
-                connection.rollback()
+                try:
+                    connection.rollback()
+                except self._driver.Error:  # it is broken: nobody may get it again
+                    connection.invalidate()
                 raise
             finally:
                 connection.close()

@@ -16,17 +16,18 @@ from tests.unit.services.harness import NOW
 class Server:
     """Serve a home on one port, as often as it is started."""
 
-    def __init__(self, home, workers=1):
+    def __init__(self, home, workers=1, log=""):
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")},
             "CANDOR_HOME": str(home.root),
             "CANDOR_AS_OF": NOW.isoformat(),
+            "CANDOR_DECISION_LOG": log,
         }
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._code = (
             "from feature_repo.home import Home; from services.scoring.server import serve; "
-            f"serve(Home.resolve(), '127.0.0.1', {self.port}, {workers})"
+            f"serve(Home.resolve(), '127.0.0.1', {self.port}, {workers}, log_level='warning')"
         )
         self._process = None
 

@@ -1,5 +1,6 @@
 """No acknowledged decision is lost, however the service ends, and none is acknowledged that is not in the log."""
 
+import sqlite3
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from monitoring.decision_log import DecisionLog
 from services.scoring.replay import CitedModels, replay_all
 from tests.behaviour.serving import Load, Server
+from tests.unit.monitoring.postgres import a_postgres
 from tests.unit.services.harness import a_home, put
 from tests.unit.services.small_bundle import promote
 
@@ -45,31 +47,57 @@ def test_what_was_acknowledged_before_a_kill_is_in_the_log(home):
     assert all(replayed.identical for replayed in replay_all(logged, CitedModels(home)))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_log_that_goes_under_load_is_told_and_used_again_when_it_is_back(home, workers):
-    server = Server(home, workers)
+def gone_and_back(server, url, take_away, bring_back):
+    """Take the log away under load and bring it back; every status must fit, and every answered decision be logged."""
     server.start()
-    database, away = home.root / "decisions.db", home.root / "away.db"
-    load = Load(server, APPLICANTS)
+    load = Load(server, APPLICANTS, clients=8)
     try:
         time.sleep(0.5)
-        database.rename(away)
-        database.mkdir()
+        take_away()
         time.sleep(0.5)
         during = len(load.statuses)
-        time.sleep(0.3)
-        assert set(load.statuses[during:]) == {503}
-        database.rmdir()
-        away.rename(database)
+        _until(lambda: len(load.statuses) > during + 16)
+        back = len(load.statuses)
+        bring_back()
+        _until(lambda: 200 in load.statuses[back:])
         time.sleep(0.5)
         after = len(load.statuses)
-        time.sleep(0.3)
+        _until(lambda: len(load.statuses) > after + 16)
     finally:
         load.stop()
         server.stop()
+    assert set(load.statuses[during:back]) == {503}
     assert set(load.statuses[after:]) == {200}
-    assert set(load.statuses) == {200, 503}
-    log = DecisionLog(home.decision_log_url)
+    log = DecisionLog(url)
     logged = {record.decision_id for record in log.rows()}
     log.close()
     assert set(load.acknowledged) <= logged
+
+
+def _until(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_that_another_program_locks_is_told_and_used_again_when_it_is_free(home, workers):
+    other = []
+
+    def lock():
+        other.append(sqlite3.connect(home.root / "decisions.db", isolation_level=None, timeout=10))
+        other[0].execute("BEGIN IMMEDIATE")
+
+    def free():
+        other[0].execute("ROLLBACK")
+        other[0].close()
+
+    gone_and_back(Server(home, workers), home.decision_log_url, lock, free)
+
+
+def test_a_log_server_that_is_killed_under_load_is_told_and_used_again_when_it_is_back(home):
+    with a_postgres() as postgres:
+        server = Server(home, log=postgres.url)
+        gone_and_back(server, postgres.url, postgres.stop, postgres.start)
