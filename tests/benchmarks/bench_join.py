@@ -1,7 +1,6 @@
 """The point-in-time join: stock Feast, our store cold and warm, and the bare SQL of the same two-time work.
 
-``python -m tests.benchmarks.bench_join --entity-rows 10000 1000000 --history 24 60``; with ``--large`` one join of
-1M entity rows to a source of 50M rows under a memory limit of 4 GiB.
+``python -m tests.benchmarks.bench_join --entity-rows 10000 1000000 --history 24 60``
 
 Each contender runs in a process of its own, which reports the peak memory of the join above what the
 process held before it. *cold* makes the index of every source and then joins; *warm* finds it. *no
@@ -113,7 +112,7 @@ def measure(name: str, folder: Path, views: int = VIEWS, memory: str = "") -> di
     """Run one contender in its own process."""
     if name == "ours cold":
         shutil.rmtree(folder / "prepared", ignore_errors=True)
-    arguments = [sys.executable, "-W", "ignore", "-m", __spec__.name if __spec__ else "tests.benchmarks.bench_join"]
+    arguments = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.bench_join"]
     command = [*arguments, "--contender", name, "--folder", str(folder), "--views", str(views), "--memory", memory]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -210,7 +209,6 @@ def main() -> None:
     parser.add_argument("--entity-rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--history", type=int, nargs="+", default=[24, 60])
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--large", action="store_true", help="50M rows under 4 GiB instead")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--views", type=int, default=VIEWS, help=argparse.SUPPRESS)
@@ -219,10 +217,7 @@ def main() -> None:
     if options.contender:
         print(json.dumps(contend(options.contender, options.folder, options.views, options.memory)), flush=True)
         os._exit(0)  # the end of a process with gigabytes is no part of this
-    if options.large:
-        run_large()
-    else:
-        run(tuple(options.entity_rows), tuple(options.history), tuple(options.only))
+    run(tuple(options.entity_rows), tuple(options.history), tuple(options.only))
 
 
 if __name__ == "__main__":
