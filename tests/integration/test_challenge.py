@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from feature_repo.errors import GateError, InputError
+from services import pipeline
+from training.bundle import bundle_path, load_bundle, read_champion
+from training.promotion import PromotionGate, challenge
+
+
+@pytest.fixture(scope="module")
+def other(finished):
+    """Another registered version, and champion.json as it was before and is again after."""
+    before = finished.home.champion_path.read_bytes()
+    yield pipeline.train(finished.home, seed=8).run.version
+    finished.home.champion_path.write_bytes(before)
+
+
+def test_a_version_challenges_until_it_is_stopped(finished, candor, other):
+    told = json.loads(candor("challenge", other, "--share", "0.1", "--json").stdout)
+    champion = read_champion(finished.home)
+    assert champion.bundle == finished.bundle_digest
+    assert (champion.challenger.version, champion.challenger.share) == (other, 0.1)
+    assert told["experiment"] == champion.challenger.experiment == f"{other}-against-{champion.version}"
+    assert (
+        load_bundle(bundle_path(finished.home, champion.challenger.bundle)).digest == told["bundle"] != champion.bundle
+    )
+    assert "is over" in candor("challenge", "--stop").stdout
+    assert read_champion(finished.home).challenger is None
+    assert "no challenge" in candor("challenge", "--stop").stdout
+
+
+def test_a_promotion_ends_the_challenge(finished, candor, other):
+    candor("challenge", other, "--name", "looks on")
+    assert read_champion(finished.home).challenger.experiment == "looks on"
+    candor("promote", finished.outcome.run.version)
+    assert read_champion(finished.home).challenger is None
+
+
+def test_who_may_not_challenge(finished, candor, other):
+    strict = PromotionGate(min_oot_auc=0.999)
+    with pytest.raises(GateError, match="is not let decide: oot_auc"):
+        challenge(finished.home, other, share=0.1, gate=strict)
+    challenge(finished.home, other, share=0.0, gate=strict)  # it decides on nobody
+    with pytest.raises(InputError, match="the champion's own bundle"):
+        challenge(finished.home, finished.outcome.run.version, share=0.1)
+    for words in (["999"], [], [other, "--stop"], [other, "--share", "1.5"]):
+        assert candor("challenge", *words, ok=False).returncode == 2
