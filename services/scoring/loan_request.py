@@ -18,6 +18,7 @@ from services.scoring.pricing import to_cents
 from validation.guard import Guard
 
 LONGEST_ID = 128
+TOO_DEEP = "the body is nested too deeply"
 _TYPES: dict[Kind, Any] = {"number": float, "count": int, "flag": bool, "category": str}
 _AGE = FeatureSpec(
     name="age",
@@ -100,6 +101,8 @@ class RequestReader:
             asked = self._decoder.decode(body)
         except UnicodeDecodeError:
             raise FieldProblem(("", "the body is not UTF-8")) from None
+        except RecursionError:
+            raise FieldProblem(("", TOO_DEEP)) from None
         except msgspec.ValidationError as error:
             raise FieldProblem(_located(str(error))) from None
         except msgspec.DecodeError as error:

@@ -14,6 +14,7 @@ from litestar.types import Scope
 from feature_repo.errors import InputError
 from monitoring.outcomes import Outcome, Taken
 from services.scoring.errors import FieldProblem
+from services.scoring.loan_request import TOO_DEEP
 from services.scoring.problems import input_problem, request_id
 from services.scoring.route_parts import UNAVAILABLE, problems, require_json
 from services.scoring.schemas import Decision, Problem
@@ -78,7 +79,7 @@ _outcome = msgspec.json.Decoder(Outcome)
 async def predict_batch(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
     """Decide on up to 1,000 requests, each as on a single one; all decisions are in the log before any is answered."""
     require_json(request)
-    bodies = [bytes(raw) for raw in _read(_batch, await request.body()).requests]
+    bodies = [bytes(raw) for raw in read_body(_batch, await request.body()).requests]
     made = items(await service.decide_many(bodies), request.scope)
     return Response(msgspec.json.encode({"results": made}), media_type=MediaType.JSON)
 
@@ -100,11 +101,13 @@ async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependen
     """Take up to 1,000 repayment outcomes; one that is refused does not keep the others back."""
     require_json(request)
     given: list[Outcome | str] = []
-    for raw in _read(_outcomes, await request.body()).outcomes:
+    for raw in read_body(_outcomes, await request.body()).outcomes:
         try:
             given.append(_outcome.decode(raw))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             given.append(str(error))
+        except RecursionError:
+            given.append(TOO_DEEP)
     taken = iter(await service.store_outcomes([one for one in given if isinstance(one, Outcome)]))
     results = [next(taken) if isinstance(one, Outcome) else Taken("refused", "", one) for one in given]
     return Response(msgspec.json.encode({"results": results}), media_type=MediaType.JSON)
@@ -122,11 +125,20 @@ def items(made: Sequence[bytes | InputError], scope: Scope) -> list[Any]:
     return found
 
 
-def _read(decoder: Any, body: bytes) -> Any:
+def read_body(decoder: Any, body: bytes) -> Any:
+    """Return what a decoder makes of a body.
+
+    Raises
+    ------
+    FieldProblem
+        If it makes nothing of it.
+    """
     try:
         return decoder.decode(body)
     except UnicodeDecodeError:
         raise FieldProblem(("", "the body is not UTF-8")) from None
+    except RecursionError:
+        raise FieldProblem(("", TOO_DEEP)) from None
     except msgspec.DecodeError as error:
         raise FieldProblem(("", str(error))) from None
 

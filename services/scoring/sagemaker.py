@@ -14,8 +14,7 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
-from services.scoring.errors import FieldProblem
-from services.scoring.many_routes import LARGEST_BODY, MOST, BatchItem, items
+from services.scoring.many_routes import LARGEST_BODY, MOST, BatchItem, items, read_body
 from services.scoring.problems import CLIENT
 from services.scoring.route_parts import UNAVAILABLE, problems, require_json
 from services.scoring.routes import ready
@@ -70,10 +69,7 @@ async def invocations(request: Request[Any, Any, Any], service: NamedDependency[
     if not _is_many(body):
         answer = await service.decide(body, client=request.scope["state"][CLIENT])
         return Response(answer.body, media_type=MediaType.JSON)
-    try:
-        bodies = [bytes(raw) for raw in _instances.decode(body).instances]
-    except msgspec.DecodeError as error:
-        raise FieldProblem(("instances", str(error))) from None
+    bodies = [bytes(raw) for raw in read_body(_instances, body).instances]
     made = items(await service.decide_many(bodies), request.scope)
     return Response(msgspec.json.encode({"predictions": made}), media_type=MediaType.JSON)
 
@@ -81,7 +77,7 @@ async def invocations(request: Request[Any, Any, Any], service: NamedDependency[
 def _is_many(body: bytes) -> bool:
     try:
         return _keys.decode(body).instances is not msgspec.UNSET
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False  # what is wrong with it, the way of a single request says
 
 

@@ -91,6 +91,17 @@ class Visit:
             message["headers"] = headers
         await self.send(message)
 
+    async def hear_out(self, receive: Receive) -> None:
+        """Read a moderate body that is refused anyway: a client that is still sending may never see the answer."""
+        try:
+            while not self.heard and 0 < self.announced <= _SPILL and not self.is_overdue:
+                message = await receive()
+                self.heard = message["type"] != "http.request" or not message.get("more_body")
+        except asyncio.CancelledError:
+            if not self.is_overdue or self.task is None:
+                raise
+            self.task.uncancel()
+
     async def refuse(self, refusal: Refusal) -> None:
         """Answer a refusal."""
         body = problem(refusal.status, refusal.detail, self.request_id)
@@ -140,6 +151,7 @@ class Door:
         try:
             await self._serve(visit, receive)
         except Refusal as refusal:
+            await visit.hear_out(receive)
             await visit.refuse(refusal)
         except Exception as error:
             _logger.error("request %s failed at the door", visit.request_id, exc_info=error)
