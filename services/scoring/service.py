@@ -252,8 +252,8 @@ class ScoringService:
     def _gauges(self) -> dict[str, Counts]:
         gauges: dict[str, Counts] = {
             "log_waiting": [((), self._writer.waiting)],
-            "store_breaker_open": [((), bool(self._connected and self._connected.is_given_up))],
-            "champion_refused": [((), bool(self._champion.refused))],
+            "store_breaker_open": [((), int(self._connected is not None and self._connected.is_given_up))],
+            "champion_refused": [((), int(bool(self._champion.refused)))],
         }
         if model := self._champion.loaded:
             gauges["model_info"] = [((model.name.name, model.name.version, model.name.bundle), 1)]
