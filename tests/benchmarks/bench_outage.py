@@ -1,0 +1,118 @@
+"""Redis hangs (SIGSTOP) and dies (SIGKILL) for a while under load, and comes back.
+
+``python -m tests.benchmarks outage``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+CLIENTS = 8
+STOPPED = 10.0
+QUIET = 3.0
+BODY = json.dumps({"applicant_id": "APP_1", "purchase_amount": 3500, "term_months": 12}).encode()
+Answer = tuple[float, float, int]
+"""When it came, how long it took (seconds), and its status; 0 if there was none."""
+
+
+def run(stopped: float = STOPPED) -> list[dict[str, Any]]:
+    """Return, for each way of failing, the longest answer, and the time to the first 503 and to 200 again, seconds.
+
+    ``others`` counts answers that are neither 200 nor 503, and requests without one.
+    """
+    ours, theirs = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="candor-outage-") as folder:
+        server = context.Process(target=_serve, args=(Path(folder), theirs))
+        server.start()
+        try:
+            port = ours.recv()
+            return [asyncio.run(_outage(port, ours, way, stopped)) for way in ("hangs", "dies")]
+        finally:
+            ours.send("end")
+            server.join(30)
+
+
+def _serve(folder: Path, parent: Connection) -> None:
+    from services import embedded
+    from services.scoring.app import create_app
+    from tests.unit.services.harness import a_home, a_model, connect, promote, put
+    from tests.unit.services.live import serving
+
+    with a_home(folder / "home") as home:
+        promote(home)
+        put(home, "APP_1")
+        with connect(home) as redis:
+            redis.save()
+        with serving(create_app(home, lambda _: a_model())) as live:
+            parent.send(live.port)
+            process = 0
+            while (order := parent.recv()) != "end":
+                if order in ("hangs", "dies"):
+                    with connect(home) as redis:
+                        process = redis.info("server")["process_id"]
+                    os.kill(process, signal.SIGSTOP if order == "hangs" else signal.SIGKILL)
+                elif order == "wake":
+                    os.kill(process, signal.SIGCONT)
+                else:
+                    embedded.ensure(home)
+                parent.send(time.monotonic())
+
+
+async def _outage(port: int, server: Connection, way: str, stopped: float) -> dict[str, Any]:
+    answers: list[Answer] = []
+    clients = [asyncio.create_task(_load(port, answers)) for _ in range(CLIENTS)]
+    await asyncio.sleep(QUIET)
+    gone = await asyncio.to_thread(_order, server, way)
+    await asyncio.sleep(stopped)
+    back = await asyncio.to_thread(_order, server, "wake" if way == "hangs" else "start")
+    await asyncio.sleep(QUIET)
+    for client in clients:
+        client.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    refused = [at for at, _, status in answers if status == 503 and at > gone]
+    again = [at for at, _, status in answers if status == 200 and at > back]
+    return {
+        "Redis": f"{way} for {stopped:g} s",
+        "answers": len(answers),
+        "200": sum(status == 200 for *_, status in answers),
+        "503": sum(status == 503 for *_, status in answers),
+        "others": sum(status not in (200, 503) for *_, status in answers),
+        "longest_s": max(took for _, took, _ in answers),
+        "first_503_s": refused[0] - gone if refused else None,
+        "recovery_s": again[0] - back if again else None,
+    }
+
+
+def _order(server: Connection, order: str) -> float:
+    server.send(order)
+    return float(server.recv())
+
+
+async def _load(port: int, answers: list[Answer]) -> None:
+    head = "POST /predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    head += f"content-length: {len(BODY)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    while True:
+        begun = time.monotonic()
+        try:
+            writer.write(head.encode() + BODY)
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(int(length.partition(b":")[2]))
+            status = int(answer[9:12])
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            status = 0
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answers.append((time.monotonic(), time.monotonic() - begun, status))
+        if status != 200:
+            await asyncio.sleep(0.01)  # a refusal costs nothing: do not only measure how many there can be
