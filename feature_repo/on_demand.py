@@ -20,7 +20,7 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
     Returns
     -------
     dict of str to list of float or None
-        Columns of length n, null where an input is null or the amount or term is not positive; income
+        Columns of length n, null where an input is null, the amount is not positive or the term below 1; income
         and inflow count as 1 unit of currency at least:
         ``instalment_to_income``, ``purchase_to_income``, ``debt_to_income_after`` and
         ``instalment_to_inflow``, all ratios.
@@ -32,21 +32,31 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
     >>> round(out["instalment_to_income"][0], 6), out["instalment_to_inflow"]
     (0.043324, [None])
     """
-    import numpy as np  # Feast ships this function as source text: it must bring its own names
-
-    names = ["purchase_amount", "term_months", "annual_income", "debt_to_income_ratio", "inflow_90d"]
-    given = np.array([inputs[name] for name in names], dtype=np.float64)  # None becomes NaN
-    given[:2][given[:2] <= 0] = np.nan
-    amount, term, income, debt_to_income, inflow = given
+    # Feast ships this function as source text: what it needs is inside. Plain Python serves one row in a
+    # tenth of the time that arrays take, and a million in as long as it takes to make arrays of lists.
     monthly_rate = 0.15 / 12
-    instalment = amount * monthly_rate / (1 - (1 + monthly_rate) ** -term)
-    # Who declares nothing, or next to nothing, must not look better than who declares a little.
-    income, inflow = np.maximum(income, 1.0), np.maximum(inflow, 1.0)
-    instalment_to_income = instalment * 12 / income
-    ratios = {
-        "instalment_to_income": instalment_to_income,
-        "purchase_to_income": amount / income,
-        "debt_to_income_after": debt_to_income + instalment_to_income,
-        "instalment_to_inflow": instalment * 3 / inflow,
-    }
-    return {name: [None if value != value else value for value in column.tolist()] for name, column in ratios.items()}
+    names = ["purchase_amount", "term_months", "annual_income", "debt_to_income_ratio", "inflow_90d"]
+    rows = []
+    for amount, term, income, debt_to_income, inflow in zip(*[inputs[name] for name in names], strict=True):
+        instalment = instalment_to_income = purchase_to_income = after = instalment_to_inflow = None
+        if amount is not None and amount > 0:
+            # Who declares nothing, or next to nothing, must not look better than who declares a little.
+            if income is not None and income == income:
+                purchase_to_income = amount / max(income, 1.0)
+            if term is not None and term >= 1:
+                instalment = amount * monthly_rate / (1 - (1 + monthly_rate) ** -term)
+        if instalment is not None and income is not None and income == income:
+            instalment_to_income = instalment * 12 / max(income, 1.0)
+            if debt_to_income is not None and debt_to_income == debt_to_income:
+                after = debt_to_income + instalment_to_income
+        if instalment is not None and inflow is not None and inflow == inflow:
+            instalment_to_inflow = instalment * 3 / max(inflow, 1.0)
+        rows.append((instalment_to_income, purchase_to_income, after, instalment_to_inflow))
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    return dict(
+        zip(
+            ["instalment_to_income", "purchase_to_income", "debt_to_income_after", "instalment_to_inflow"],
+            columns,
+            strict=True,
+        )
+    )
