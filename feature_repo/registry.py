@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import feast
 from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource, PushSource
 from feast.on_demand_feature_view import OnDemandFeatureView
 
@@ -96,13 +100,44 @@ def open_store(home: Home) -> FeatureStore:
 
 def apply(home: Home) -> FeatureStore:
     """Make this home's registry what definitions.py says, as `feast apply` does, and open its store."""
-    store = open_store(home)
     declared = load_definitions(home)
+    for view in declared:
+        if isinstance(view, FeatureView):
+            _ttl_seconds(view)
+    store = open_store(home)
     names = {thing.name for thing in declared}
     registered = [*store.list_feature_services(), *store.list_on_demand_feature_views(), *store.list_feature_views()]
     stale = [thing for thing in registered if thing.name not in names]
     store.apply(declared, objects_to_delete=stale, partial=False)
+    mark, text = _applied(home)
+    mark.write_text(text, encoding="utf-8")
     return store
+
+
+def applied_store(home: Home, view: str) -> FeatureStore:
+    """Open the store of this home as `apply` leaves it; quick where `apply` has been and the view is there."""
+    mark, text = _applied(home)
+    if mark.exists() and mark.read_text(encoding="utf-8") == text:
+        store = open_store(home)
+        if view in (known.name for known in store.list_feature_views()):  # the registry may be another by now
+            return store
+    return apply(home)
+
+
+def _applied(home: Home) -> tuple[Path, str]:
+    """Return the file that remembers what was applied last, and what it says of the definitions as they are."""
+    digest = hashlib.sha256(f"{feast.__version__} {home.root}".encode())
+    for path in sorted(REPO_PATH.glob("*.py")):
+        digest.update(path.read_bytes())
+    return home.root / "registry.sha256", digest.hexdigest()
+
+
+def _ttl_seconds(view: FeatureView) -> int:
+    """Return a view's time to live, 0 for ever; refuse a part of a second, which would be cut off online."""
+    ttl = view.ttl or timedelta(0)
+    if ttl % timedelta(seconds=1):
+        raise InputError(f"view {view.name}: ttl {ttl} is not a whole number of seconds")
+    return ttl // timedelta(seconds=1)
 
 
 def clear_online_store(store: FeatureStore) -> None:
@@ -147,7 +182,7 @@ def read_contract(store: FeatureStore, service: str) -> Contract:
                 ViewSpec(
                     name=view.name,
                     table=view.batch_source.name,
-                    ttl_seconds=int(view.ttl.total_seconds()) if view.ttl else 0,
+                    ttl_seconds=_ttl_seconds(view),
                     missing_reason=view.tags.get("missing_reason", ""),
                     features=tuple(spec_of(field, view.name) for field in view.features if field.name in chosen),
                 )

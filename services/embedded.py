@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -73,6 +74,10 @@ class _Foreign(Exception):
     """The port is held by no Redis of ours; the message names what holds it."""
 
 
+class _Silent(UnavailableError):
+    """Something takes connections on the port and says nothing: most likely the home's own Redis, hanging."""
+
+
 def ensure(home: Home) -> str:
     """Return the address of a Redis that answers, having started the home's own if need be.
 
@@ -122,6 +127,10 @@ def stop(home: Home) -> bool:
             server = _probe(port) if port else None
         except _Foreign:
             return False
+        except _Silent:
+            if not port or not _kill_own(home, port):
+                raise
+            return True
         if not port or not server or server.folder != home.redis_dir:
             return False
         _shut_down(port)
@@ -143,11 +152,28 @@ def status(home: Home) -> RedisStatus:
         server = _probe(parse_address(home.redis).port)
     except _Foreign as error:
         return RedisStatus(home.redis, False, True, f"the port is held by {error}")
+    except _Silent as error:
+        return RedisStatus(home.redis, False, True, str(error))
     if server is None:
         return RedisStatus(home.redis, False, True, "not running: `candor env` starts it")
     if server.folder != home.redis_dir:
         return RedisStatus(home.redis, False, True, f"the port is held by the Redis of {server.folder}")
     return RedisStatus(home.redis, True, True, "answers" if server.ready else "is loading its data")
+
+
+def eviction(home: Home) -> str:
+    """Say which keys the home's Redis throws away when its memory is full; empty if none, or if it is not told."""
+    if not home.redis:
+        return ""
+    try:
+        with _client(parse_address(home.redis), 2.0) as client:
+            memory = client.info("memory")
+    except redis.RedisError:
+        return ""
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    if not int(memory.get("maxmemory", 0)) or policy == "noeviction":
+        return ""
+    return f"maxmemory-policy {policy} throws applicants away when {memory['maxmemory']} bytes are full"
 
 
 def write_feature_store_yaml(home: Home) -> Path:
@@ -207,7 +233,7 @@ def _known_port(home: Home) -> int | None:
         port = int(pidfile.stem.removeprefix("redis-"))
         try:
             server = _probe(port)
-        except _Foreign:
+        except (_Foreign, _Silent):
             continue
         if server and server.folder == home.redis_dir:
             _remember(home, port)
@@ -280,7 +306,7 @@ def _wait(home: Home, port: int) -> bool:
     while time.monotonic() - begun < patience:
         try:
             server = _probe(port)
-        except _Foreign:
+        except (_Foreign, _Silent):
             return False
         if server:
             if server.folder != home.redis_dir or server.ready:
@@ -293,11 +319,31 @@ def _wait(home: Home, port: int) -> bool:
 def _shut_down(port: int) -> None:
     with contextlib.suppress(redis.ConnectionError), _client(RedisAddress(_HOST, port, {}), _STOPS_WITHIN) as client:
         client.shutdown(nosave=True)  # the append-only file is flushed all the same
+    _await_silence(port)
+
+
+def _await_silence(port: int) -> None:
     begun = time.monotonic()
     while _listens(port):
         if time.monotonic() - begun > _STOPS_WITHIN:
             raise UnavailableError(f"the Redis on port {port} was told to stop, but goes on running")
         time.sleep(0.02)
+
+
+def _kill_own(home: Home, port: int) -> bool:
+    """End the home's server that no longer answers, if this system tells that the process is still that server."""
+    pidfile = home.redis_dir / f"redis-{port}.pid"
+    try:
+        number = int(pidfile.read_text(encoding="utf-8"))
+        process = Path("/proc") / str(number)
+        if not (process / "cwd").samefile(home.redis_dir) or b":%d" % port not in (process / "cmdline").read_bytes():
+            return False
+        os.kill(number, signal.SIGKILL)  # it would not hear of SHUTDOWN; what it was given is in its append-only file
+    except (OSError, ValueError):
+        return False
+    _await_silence(port)
+    pidfile.unlink(missing_ok=True)
+    return True
 
 
 def _probe(port: int) -> _Server | None:
@@ -307,6 +353,8 @@ def _probe(port: int) -> _Server | None:
     ------
     _Foreign
         If it is not a Redis that tells its folder.
+    _Silent
+        If it takes connections and gives no answer.
     """
     if not _listens(port):
         return None
@@ -321,6 +369,10 @@ def _probe(port: int) -> _Server | None:
         return _Server(Path(folder or os.path.dirname(pidfile)), not folder, ready)
     except redis.AuthenticationError:
         raise _Foreign("a Redis that asks for a password") from None
+    except redis.TimeoutError:
+        raise _Silent(
+            f"the home's Redis at {_HOST}:{port} does not answer: wait, or run `candor stop`, then `candor env`"
+        ) from None
     except (redis.RedisError, KeyError):
         if not _listens(port):
             return None

@@ -9,13 +9,13 @@ from feast import FeatureStore
 
 from feature_repo import registry
 from feature_repo.contract import FeatureSpec
-from feature_repo.errors import GateError, InputError
+from feature_repo.errors import GateError, InputError, UnavailableError
 from feature_repo.home import Home
 from feature_repo.portfolios.portfolio import OWN_TABLES, load_portfolio
 from feature_repo.portfolios.swap import undisturbed
 from feature_repo.stores.event_schema import checked_events, event_schema, view_of
 from feature_repo.stores.events import Events, read_events
-from feature_repo.stores.push import Pushed
+from feature_repo.stores.push import KEPT, Pushed, append_events
 from feature_repo.stores.push import push as push_rows
 from services import embedded
 from validation.gates import check_events, check_sources, require_passed
@@ -52,7 +52,7 @@ def filled_tables(home: Home) -> set[str]:
 
 
 def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
-    """Validate, apply the definitions, then fill the online store up to an instant.
+    """Validate, apply the definitions, then fill the online store up to an instant; pushes wait meanwhile.
 
     Parameters
     ----------
@@ -68,17 +68,18 @@ def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
     require_passed(validate(home))
     embedded.ensure(home)
     store = registry.apply(home)
-    end = to or home.now()
-    if end <= BEGINNING:
-        raise InputError(f"--to {end:%Y-%m-%d} is before all data: give a later instant")
-    before = home.state().materialized_to
-    if before is None or end < before:
-        # Nothing older, and nothing newer, may stay; until it is full again the service answers 503.
-        home.save_state(msgspec.structs.replace(home.state(), refilling=True))
-        registry.clear_online_store(store)
-        end = to or home.now()  # what was pushed before the store was emptied was known by now
-    store.materialize(start_date=BEGINNING, end_date=end)
-    home.save_state(msgspec.structs.replace(home.state(), materialized_to=end, refilling=False))
+    if to and to <= BEGINNING:
+        raise InputError(f"--to {to:%Y-%m-%d} is before all data: give a later instant")
+    # A correction pushed between reading and writing would be undone: it has the event time of what it corrects.
+    with undisturbed(home.sources):
+        end = to or home.now()  # what was pushed before was known by now
+        before = home.state().materialized_to
+        if before is None or end < before:
+            # Nothing older, and nothing newer, may stay; until it is full again the service answers 503.
+            home.save_state(msgspec.structs.replace(home.state(), refilling=True))
+            registry.clear_online_store(store)
+        store.materialize(start_date=BEGINNING, end_date=end)
+        home.save_state(msgspec.structs.replace(home.state(), materialized_to=end, refilling=False))
     return store
 
 
@@ -105,11 +106,8 @@ def push(home: Home, view: str, path: str) -> Pushed:
         If Redis does not take the events, which are in the source table by then: push them again.
     """
     _require_sources(home)
-    if home.redis_override:
-        embedded.write_feature_store_yaml(home)  # a server that is away keeps no event from its source
-    else:
-        embedded.ensure(home)
-    store = registry.apply(home)
+    away = _redis_away(home)
+    store = registry.applied_store(home, view)
     events = read_events(path, event_schema(store, view))
     with undisturbed(home.sources):
         known_at = home.now()
@@ -119,7 +117,24 @@ def push(home: Home, view: str, path: str) -> Pushed:
         result = check_events(home, table, rows, specs)
         if not result.passed:
             raise GateError(_fault(events, rows.to_pylist(), specs) or f"validation failed: {result.failures[0]}")
+        if away:
+            append_events(store, view, rows, known_at)
+            raise UnavailableError(f"{away}; {KEPT}")
         return push_rows(store, view, rows, known_at)
+
+
+def _redis_away(home: Home) -> str:
+    """Start the home's own Redis if need be; say why it does not serve, since that keeps no event from its source."""
+    if not home.redis_override:
+        try:
+            embedded.ensure(home)
+        except UnavailableError as error:
+            if not home.redis:
+                raise  # without a port Feast cannot be configured
+            embedded.write_feature_store_yaml(home)
+            return str(error)
+    embedded.write_feature_store_yaml(home)
+    return ""
 
 
 def _fault(events: Events, rows: list[dict[str, object]], specs: tuple[FeatureSpec, ...]) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
+from feature_repo.applicant_id import id_fault
 from feature_repo.errors import InputError
 from feature_repo.stores.encode import ARROW_TYPES, INSTANT
 
@@ -54,14 +55,19 @@ def checked_events(store: FeatureStore, view: str, rows: Any, known_at: datetime
     Raises
     ------
     InputError
-        If a column is missing, unknown or of another type, a key or an instant is null, or an
-        instant is later than `known_at`; the message names the column.
+        If a column is missing, unknown or of another type, a key or an instant is null, a key of text
+        is none that a request may give, or an instant is later than `known_at`; the message names the column.
     """
     chosen = view_of(store, view)
     source = chosen.batch_source
     events = _conformed(rows, event_schema(store, view), source, known_at)
     if nulls := [name for name in (*keys_of(chosen), *times_of(source)) if events[name].null_count]:
         raise InputError(f"column {nulls[0]}: {events[nulls[0]].null_count} events have none")
+    for name in keys_of(chosen):
+        if pa.types.is_string(events.schema.field(name).type):
+            for value in pc.unique(events[name]).to_pylist():
+                if fault := id_fault(value):
+                    raise InputError(f"column {name}: {value!r} {fault}")
     return events
 
 

@@ -123,6 +123,8 @@ def _from_text(text: str, kind: Any) -> Any:
     """Return what a cell says; an empty one is null."""
     if not text:
         return None
+    if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and ("_" in text or not text.isascii()):
+        raise ValueError(f"{text!r} is no {kind}")  # Python would read 1_0 as 10
     if pa.types.is_boolean(kind):
         if text.lower() not in _FLAGS:
             raise ValueError(f"{text!r} is neither true nor false")

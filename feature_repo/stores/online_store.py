@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from feature_repo.stores.bulk import stored_name, view_fields
 from feature_repo.stores.newest_wins import NewestWins
 from feature_repo.stores.resp import Columns, Rows
 
+_SKEW = timedelta(minutes=1)
 _TIMEOUTS = {"socket_timeout": 30, "socket_connect_timeout": 5}
 
 Entry = tuple[Any, dict[str, Any], datetime, datetime | None]
@@ -44,13 +45,19 @@ class CandorOnlineStore(RedisOnlineStore):  # type: ignore[misc, unused-ignore]
     ) -> None:
         """Write rows that Feast has encoded, as push and `write_to_online_store` do.
 
-        Of rows with one key the newest is written, of equal event times the last.
+        Of rows with one key the newest is written, of equal event times the last. The clock is this
+        machine's, with a minute for clocks that differ: a value from the future would hide all that comes.
 
         Raises
         ------
+        InputError
+            If a row's event time is later than now; nothing is written then.
         UnavailableError
             If Redis cannot be reached, does not answer in time or refuses to write.
         """
+        now = datetime.now(UTC)
+        if data and (latest := max(_instant(event) for _, _, event, _ in data)) > now + _SKEW:
+            raise InputError(f"view {table.name}: event time {latest} is later than now, {now:%Y-%m-%d %H:%M:%S}+00:00")
         for rows in _pack_entries(config, table, data):
             self.write_rows(config, [rows])
         if progress:
@@ -101,7 +108,7 @@ def _pack_entries(config: Any, view: Any, data: Sequence[Entry]) -> Iterator[Row
     newest: dict[bytes, tuple[datetime, dict[str, Any]]] = {}
     for entity, values, event, _ in data:
         key = serialize_entity_key(entity, config.entity_key_serialization_version) + config.project.encode()
-        instant = event.replace(tzinfo=UTC) if event.tzinfo is None else event
+        instant = _instant(event)
         if key not in newest or newest[key][0] <= instant:
             newest[key] = (instant, values)
     alike: dict[tuple[str, ...], dict[bytes, tuple[datetime, dict[str, Any]]]] = {}
@@ -116,6 +123,10 @@ def _pack_entries(config: Any, view: Any, data: Sequence[Entry]) -> Iterator[Row
         stamps = pa.array([_stamp(instant) for instant, _ in rows.values()], pa.binary())
         ttl = config.online_store.key_ttl_seconds or 0
         yield Rows(Columns(pa.array(rows, pa.binary()), stamps, f"_ts:{name}".encode(), columns, ttl))
+
+
+def _instant(event: datetime) -> datetime:
+    return event.replace(tzinfo=UTC) if event.tzinfo is None else event
 
 
 def _stamp(instant: datetime) -> bytes:

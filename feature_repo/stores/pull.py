@@ -21,6 +21,7 @@ def pull_latest(
     created: str,
     start: datetime,
     end: datetime,
+    among: Any = None,
 ) -> Any:
     """Return, for each key of which something became known in [start, end], the row to serve at `end`.
 
@@ -38,16 +39,22 @@ def pull_latest(
         Columns of the files; `created` may be empty.
     start, end : datetime
         Inclusive; UTC if without a zone.
+    among : pyarrow.Table or None
+        The keys to look at, its columns as `keys`; None means all.
     """
     times = [name for name in (event, created) if name]
     key_aliases = {f"k{i}": quoted(source.column(name)) for i, name in enumerate(keys)}
     time_aliases = {f"t{i}": _instant(source, name) for i, name in enumerate(times)}
     seen = [f"{alias} is not null" for alias in key_aliases] + [f"{alias} <= {_literal(end)}" for alias in time_aliases]
     newest = ", ".join(f"{alias} desc" for alias in [*time_aliases, "rid"])
+    scan = f"({source.scan(key_aliases | time_aliases)})"
+    if among is not None:
+        connection.register("among", among.rename_columns(list(key_aliases)))
+        scan += f" semi join among using ({', '.join(key_aliases)})"
     latest = f"""
         select rid from (
             select *, row_number() over (partition by {", ".join(key_aliases) or "1"} order by {newest}) as place
-            from ({source.scan(key_aliases | time_aliases)}) where {" and ".join(seen)}
+            from {scan} where {" and ".join(seen)}
         )
         where place = 1 and greatest({", ".join(time_aliases)}) >= {_literal(start)}"""
     columns = _columns(source, keys, features, times)

@@ -4,26 +4,32 @@ The source's new file comes first, then Redis. Between the two a crash leaves an
 knows and Redis does not serve yet: pushing it again mends that, and so does the next materialize. The other
 way round, decisions would be made on a value that no training set could ever see.
 
-Pushing the same events again is harmless: what the source holds is not appended twice, and Redis keeps
-what it has.
+Redis gets what the source then says is newest of the pushed applicants, not the events themselves: Redis
+cannot tell a correction from what it corrects, since both have one event time. So pushing the same
+events again is harmless, also after they were corrected.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import FeatureStore
 
 from feature_repo.errors import InputError, UnavailableError
-from feature_repo.stores.bulk import ViewEncoder, newest_of_each, record_batches
+from feature_repo.stores.bulk import ViewEncoder, record_batches
 from feature_repo.stores.event_schema import checked_events, keys_of, times_of, view_of
 from feature_repo.stores.offline_source import open_source, quoted
 from feature_repo.stores.online_store import CandorOnlineStore
+from feature_repo.stores.pull import pull_latest
+
+KEPT = "the events are in the source: push them again"
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Pushed:
     events : int
         Events given, all of which the source now holds.
     served : int
-        Rows written to Redis, in all views of the source; the others are older than what is there.
+        Rows in Redis, in all views of the source, that come of the events; the others are not the newest.
     """
 
     events: int
@@ -65,22 +71,70 @@ def push(store: FeatureStore, view: str, rows: Any, known_at: datetime) -> Pushe
     UnavailableError
         If Redis does not take the rows, which are in the source by then: push them again.
     """
+    events = append_events(store, view, rows, known_at)
+    try:
+        return Pushed(len(events), _serve(store, view_of(store, view).batch_source, events, known_at))
+    except UnavailableError as error:
+        raise UnavailableError(f"{error}; {KEPT}") from None
+
+
+def append_events(store: FeatureStore, view: str, rows: Any, known_at: datetime) -> Any:
+    """Do the first half of `push`: append events to a view's source; return all of them, as checked.
+
+    Raises
+    ------
+    InputError
+        As `push` does. Nothing is written then.
+    """
     provider = store._get_provider()
-    online = provider.online_store
-    if not isinstance(online, CandorOnlineStore):
+    if not isinstance(provider.online_store, CandorOnlineStore):
         raise InputError("push needs online_store: type: feature_repo.stores.online_store.CandorOnlineStore")
     chosen = view_of(store, view)
     source = chosen.batch_source
-    siblings = [other for other in store.list_feature_views() if other.online and other.batch_source == source]
-    encoders = [ViewEncoder(store.config, other) for other in siblings]
+    _encoders(store, source)  # a view that cannot be served is refused before anything is written
     events = checked_events(store, view, rows, known_at)
-    keys, times = keys_of(chosen), times_of(source)
-    latest = newest_of_each(events, keys, times)
-    encoded = [[encoder.encode(batch) for batch in record_batches(latest.combine_chunks())] for encoder in encoders]
-    unknown = _unknown(store, source, events, [*keys, *times]) if source.created_timestamp_column else events
+    identity = [*keys_of(chosen), *times_of(source)]
+    unknown = _unknown(store, source, events, identity) if source.created_timestamp_column else events
     if len(unknown):
         provider.offline_write_batch(store.config, chosen, unknown, None)
-    return Pushed(len(events), sum(online.write_rows(store.config, batches) for batches in encoded))
+    return events
+
+
+def _encoders(store: FeatureStore, source: Any) -> list[tuple[tuple[str, ...], ViewEncoder]]:
+    """Return the keys and an encoder of each view of a source that is served."""
+    views = [view for view in store.list_feature_views() if view.online and view.batch_source == source]
+    return [(tuple(keys_of(view)), ViewEncoder(store.config, view)) for view in views]
+
+
+def _serve(store: FeatureStore, source: Any, events: Any, known_at: datetime) -> int:
+    """Write what the source says is newest of the events' keys; return how many of the events are served by that."""
+    online = store._get_provider().online_store
+    served = 0
+    latest: dict[tuple[str, ...], tuple[Any, Any]] = {}
+    for keys, encoder in _encoders(store, source):
+        if keys not in latest:
+            latest[keys] = _newest(store, source, list(keys), events, known_at)
+        given, others = (map(encoder.encode, record_batches(rows)) for rows in latest[keys])
+        served += online.write_rows(store.config, given)
+        online.write_rows(store.config, others)
+    return served
+
+
+def _newest(store: FeatureStore, source: Any, keys: list[str], events: Any, known_at: datetime) -> tuple[Any, Any]:
+    """Return the row to serve at `known_at` of each key among the events: those that are events, and the others."""
+    event, created = source.timestamp_field, source.created_timestamp_column or ""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        opened = open_source(connection, source, Path(store.config.repo_path or ".").absolute())
+        among = events.select(keys)
+        latest = pull_latest(connection, opened, keys, events.schema.names, event, created, _EVER, known_at, among)
+        opened.check_unchanged()
+        connection.register("given", events)
+        connection.register("latest", latest.append_column("#", pa.array(range(len(latest)))))
+        identity = ", ".join(quoted(name) for name in [*keys, *times_of(source)])
+        places = connection.execute(f'select "#" from latest semi join given using ({identity})').to_arrow_table()
+    is_event = pc.is_in(pa.array(range(len(latest)), pa.int64()), places.column(0).combine_chunks())
+    return latest.filter(is_event), latest.filter(pc.invert(is_event))
 
 
 def _unknown(store: FeatureStore, source: Any, events: Any, identity: list[str]) -> Any:

@@ -48,11 +48,14 @@ def validate(table: str, as_json: bool) -> None:
 @JSON
 def materialize(to: datetime | None, as_json: bool) -> None:
     """Validate the sources, then fill Redis; a failed gate leaves Redis untouched."""
-    from services import intake
+    from services import embedded, intake
+    from services.diagnose import EVICTION_ADVICE
 
     home = Home.resolve()
     with step("validate, apply, materialize"):
         intake.materialize(home, to)
+    if found := embedded.eviction(home):
+        click.echo(f"warning: Redis: {found}: {EVICTION_ADVICE}", err=True)
     until = home.state().materialized_to
     emit({"materialized_to": until, "redis": home.safe_redis}) if as_json else say(
         f"online store holds data to {until}"

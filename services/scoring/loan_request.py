@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from feature_repo.applicant_id import id_fault
 from feature_repo.contract import Contract, FeatureSpec, Kind
 from feature_repo.errors import InputError
 from feature_repo.stores.stored import Scalar
@@ -17,7 +18,6 @@ from services.scoring.policy import Policy
 from services.scoring.pricing import to_cents
 from validation.guard import Guard
 
-LONGEST_ID = 128
 TOO_DEEP = "the body is nested too deeply"
 _TYPES: dict[Kind, Any] = {"number": float, "count": int, "flag": bool, "category": str}
 _AGE = FeatureSpec(
@@ -153,17 +153,6 @@ def request_type(specs: list[FeatureSpec]) -> type[msgspec.Struct]:
         else:
             optional.append((spec.name, kind | None | UnsetType, UNSET))
     return msgspec.defstruct("PredictRequest", fields + optional, kw_only=True, forbid_unknown_fields=True)
-
-
-def id_fault(applicant_id: str) -> str:
-    """Say what is wrong with an applicant's ID; empty if nothing is."""
-    if not applicant_id.strip():
-        return "must not be empty"
-    if len(applicant_id) > LONGEST_ID:
-        return f"must not be longer than {LONGEST_ID} characters"
-    if not applicant_id.isprintable():
-        return "must consist of printable characters"
-    return ""
 
 
 def _located(text: str) -> tuple[str, str]:

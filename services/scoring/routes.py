@@ -10,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
+from feature_repo.applicant_id import id_fault
 from monitoring.decision_log import DecisionRecord
 from services.scoring.errors import FieldProblem, NotReady, UnknownError
 from services.scoring.exposition import CONTENT_TYPE, exposition
-from services.scoring.loan_request import id_fault
 from services.scoring.many_routes import MANY
 from services.scoring.metrics import Metrics
 from services.scoring.notices.notice import Notice

@@ -1,7 +1,10 @@
 """A pushed event: served at once, learned from only where it was known, and refused before it can do harm."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 from datetime import timedelta
 
 import duckdb
@@ -15,6 +18,7 @@ from feature_repo import registry
 from feature_repo.errors import GateError, InputError
 from feature_repo.home import Home
 from feature_repo.portfolios.ingest import ingest
+from feature_repo.stores.engine import CandorEngine
 from services import embedded, intake, pipeline
 from services.scoring.app import create_app
 from training.dataset import build_dataset
@@ -159,7 +163,7 @@ WRONG = [
     ({"credit_utilization": -3}, GateError, r"line 2, column credit_utilization must be between 0 and 5 \(ratio\)"),
     ({"credit_history_months": float("inf")}, GateError, r"line 2, column credit_history_months must be finite"),
     ({"created_timestamp": "2001-01-01T00:00:00Z"}, GateError, r"created_timestamp must not be before event_timestamp"),
-    ({"applicant_id": ""}, GateError, r"applicant_id must not be empty"),
+    ({"applicant_id": ""}, InputError, r"column applicant_id: '' must not be empty"),
     ({"event_timestamp": None}, GateError, r"must be unique together"),
 ]
 
@@ -200,13 +204,84 @@ def test_with_redis_away_the_event_is_kept_and_a_second_push_serves_it(home, fin
     before = len(appended(home))
     done = candor("push", TABLE, "--file", path, home=home.root, ok=False, CANDOR_REDIS="127.0.0.1:1")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "candor: online store: Redis at 127.0.0.1:1 cannot be reached"
+    assert done.stderr.splitlines()[-1] == (
+        "candor: online store: Redis at 127.0.0.1:1 cannot be reached; the events are in the source: push them again"
+    )
     assert len(appended(home)) == before + 1
     with TestClient(create_app(home)) as client:
         assert bureau(client, applicant)["features"]["num_credit_inquiries"] != 3
         assert intake.push(home, TABLE, path).served == 1
         assert bureau(client, applicant)["features"]["num_credit_inquiries"] == 3
     assert len(appended(home)) == before + 1
+
+
+def test_a_redis_that_hangs_keeps_no_event_from_its_source(home, finished, candor, tmp_path):
+    path = file_of(tmp_path, an_event(home, finished.decision["applicant_id"], home.now() - HOUR / 70))
+    port = home.redis.rpartition(":")[2]
+    number, before = int((home.redis_dir / f"redis-{port}.pid").read_text()), len(appended(home))
+    os.kill(number, signal.SIGSTOP)
+    try:
+        done = candor("push", TABLE, "--file", path, home=home.root, ok=False)
+    finally:
+        os.kill(number, signal.SIGCONT)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"candor: the home's Redis at 127.0.0.1:{port} does not answer: wait, or run `candor stop`")
+    assert said.endswith("; the events are in the source: push them again")
+    assert len(appended(home)) == before + 1
+    assert intake.push(home, TABLE, path).served == 1
+
+
+def test_a_push_waits_for_a_materialize_that_has_read_what_it_corrects(home, finished, tmp_path, monkeypatch):
+    event = an_event(home, finished.decision["applicant_id"], home.now() - HOUR / 50, home.now() - HOUR / 51)
+    intake.push(home, TABLE, file_of(tmp_path, event | {"num_credit_inquiries": 1}))
+    corrected = event | {"num_credit_inquiries": 2, "created_timestamp": home.now() - HOUR / 52}
+    path = file_of(tmp_path, corrected)
+    read = CandorEngine._latest
+    waited = []
+
+    def read_then_push(self, registry, task):
+        table = read(self, registry, task)
+        if task.feature_view.name == TABLE:
+            pushing.start()
+            pushing.join(4)
+            waited.append(pushing.is_alive())
+        return table
+
+    pushing = threading.Thread(target=intake.push, args=(home, TABLE, path))
+    monkeypatch.setattr(CandorEngine, "_latest", read_then_push)
+    intake.materialize(home)
+    pushing.join()
+    assert waited == [True]
+    with TestClient(create_app(home)) as client:
+        assert bureau(client, event["applicant_id"])["features"]["num_credit_inquiries"] == 2
+
+
+def test_the_registry_is_applied_only_where_it_is_not_what_the_definitions_say(home, finished, tmp_path, monkeypatch):
+    path = file_of(tmp_path, an_event(home, finished.decision["applicant_id"], home.now() - HOUR / 40))
+    intake.push(home, TABLE, path)
+    applied = []
+    apply = registry.apply
+    monkeypatch.setattr(registry, "apply", lambda home: applied.append(home) or apply(home))
+    intake.push(home, TABLE, path)
+    assert applied == []
+    (home.root / "registry.sha256").write_text("of other definitions")
+    intake.push(home, TABLE, path)
+    (home.root / "registry.db").unlink()
+    intake.push(home, TABLE, path)
+    assert len(applied) == 2
+
+
+def test_a_materialize_into_a_redis_that_forgets_says_so(home, candor):
+    with redis.Redis(port=int(home.redis.rpartition(":")[2])) as client:
+        client.config_set("maxmemory", "1gb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            done = candor("materialize", home=home.root)
+        finally:
+            client.config_set("maxmemory", "0")
+            client.config_set("maxmemory-policy", "noeviction")
+    assert "warning: Redis: maxmemory-policy allkeys-lru throws applicants away" in done.stderr
 
 
 def test_csv_and_parquet_say_the_same_as_json_lines(home, finished, tmp_path):

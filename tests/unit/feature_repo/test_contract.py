@@ -1,4 +1,5 @@
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,15 @@ def test_a_removed_view_leaves_the_registry(home, store, monkeypatch):
     assert "protected_attributes" not in {view.name for view in registry.apply(home).list_feature_views()}
     monkeypatch.setattr(registry, "load_definitions", lambda home: declared)
     assert "protected_attributes" in {view.name for view in registry.apply(home).list_feature_views()}
+
+
+@pytest.mark.parametrize("ttl", [timedelta(milliseconds=500), timedelta(seconds=1.5)])
+def test_a_time_to_live_that_would_be_cut_off_online_is_refused_by_name(home, monkeypatch, ttl):
+    declared = registry.load_definitions(home)
+    next(thing for thing in declared if thing.name == "credit_bureau" and isinstance(thing, FeatureView)).ttl = ttl
+    monkeypatch.setattr(registry, "load_definitions", lambda _: declared)
+    with pytest.raises(InputError, match=f"^view credit_bureau: ttl {ttl} is not a whole number of seconds"):
+        registry.apply(home)
 
 
 def test_sources_are_those_of_the_home_asked_for(home):

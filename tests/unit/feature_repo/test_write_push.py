@@ -15,10 +15,10 @@ from feast.types import Bool, Float64, Int64, String
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.event_schema import event_schema
 from feature_repo.stores.events import read_events
-from feature_repo.stores.push import push
+from feature_repo.stores.push import append_events, push
 from tests.contract.online_harness import END, ENGINE, OURS, START, a_redis
 
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 EVENT = {
     "applicant_id": "A1",
@@ -128,6 +128,31 @@ def test_of_several_events_of_one_applicant_the_newest_is_served(store):
     assert served(store, "facts:ratio") == [0.7]
 
 
+def test_what_was_corrected_stays_corrected_when_the_original_comes_again(store):
+    original, corrected = {"ratio": 0.1}, {"ratio": 0.2, "created_timestamp": NOW}
+    for event in (original, corrected, original):
+        done = push(store, "facts", table(event), NOW)
+    assert done.served == 0
+    assert [served(store, f"{view}:ratio") for view in ("facts", "more", "by_feast")] == [[0.2]] * 3
+    frame = pd.DataFrame({"applicant_id": ["A1"], "event_timestamp": [NOW]})
+    assert store.get_historical_features(frame, ["facts:ratio"]).to_df()["ratio"].tolist() == [0.2]
+
+
+def test_what_it_corrects_may_come_after_the_correction(store):
+    push(store, "facts", table({"ratio": 0.2, "created_timestamp": NOW}), NOW)
+    assert push(store, "facts", table({"ratio": 0.1}), NOW).served == 0
+    assert [served(store, f"{view}:ratio") for view in ("facts", "more")] == [[0.2]] * 2
+
+
+def test_a_push_serves_what_the_source_knew_already_and_touches_no_other_applicant(store):
+    append_events(store, "facts", table({}, {"applicant_id": "A2"}), NOW)
+    older = {"event_timestamp": NOW - 3 * HOUR, "ratio": 0.9}
+    assert push(store, "facts", table(older), NOW).served == 0
+    assert served(store, "facts:ratio") == [0.5]
+    other = store.get_online_features(["facts:ratio"], [{"applicant_id": "A2"}]).to_dict()
+    assert other["ratio"] == [None]
+
+
 def test_pushing_again_changes_nothing(store, tmp_path):
     for _ in range(2):
         assert push(store, "facts", table({}), NOW).events == 1
@@ -179,7 +204,7 @@ def test_when_redis_is_away_the_event_is_in_history_and_a_second_push_serves_it(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         dead = probe.getsockname()[1]
     broken = a_store(tmp_path, dead)
-    with pytest.raises(UnavailableError, match=f"127.0.0.1:{dead} cannot be reached"):
+    with pytest.raises(UnavailableError, match=f"127.0.0.1:{dead} cannot be reached; the events are in the source"):
         push(broken, "facts", table({}), NOW)
     assert len(appended(tmp_path)) == 1
     store = a_store(tmp_path, port)
@@ -212,6 +237,10 @@ WRONG = {
     "column event_timestamp: .* is later than now": lambda t: t.set_column(
         1, "event_timestamp", pa.array([NOW + HOUR])
     ),
+    r"column applicant_id: 'A\\x001' must consist of printable": lambda t: t.set_column(
+        0, "applicant_id", pa.array(["A\x001"])
+    ),
+    "column applicant_id: '' must not be empty": lambda t: t.set_column(0, "applicant_id", pa.array([""])),
     "column age: missing; every column of source events": lambda t: t.drop_columns("age"),
     "column rato: unknown": lambda t: t.append_column("rato", pa.array([1.0])),
     "column ratio: twice": lambda t: t.append_column("ratio", pa.array([1.0])),
@@ -241,6 +270,16 @@ def test_feasts_own_push_goes_the_same_way(store, tmp_path):
     assert len(appended(tmp_path)) == 2
 
 
+def test_feasts_own_push_takes_nothing_from_the_future_into_redis(store, tmp_path):
+    later = table({}).to_pandas().assign(event_timestamp=pd.Timestamp.now("UTC") + 2 * HOUR)
+    with pytest.raises(InputError, match=r"view by_feast: event time \d{4}-.* is later than now, "):
+        store.push("events_push", later, to=PushMode.ONLINE_AND_OFFLINE)
+    assert served(store, "by_feast:ratio") == [None]
+    assert appended(tmp_path) == []
+    store.push("events_push", later.assign(event_timestamp=pd.Timestamp.now("UTC") + HOUR / 120), to=PushMode.ONLINE)
+    assert served(store, "by_feast:ratio") == [0.5]
+
+
 def test_what_was_pushed_is_materialized_again_alike(store):
     push(store, "facts", table({}), NOW)
     store.materialize(START, END, feature_views=["facts"])
@@ -248,10 +287,10 @@ def test_what_was_pushed_is_materialized_again_alike(store):
 
 
 LINE = (
-    '{"applicant_id": "A1", "event_timestamp": "2026-06-01T13:00:00+02:00", "ratio": 1, "count": 3, "flag": true,'
+    '{"applicant_id": "A1", "event_timestamp": "2025-06-01T13:00:00+02:00", "ratio": 1, "count": 3, "flag": true,'
     ' "home": null, "age": 40}\n'
 )
-CSV = "applicant_id,event_timestamp,ratio,count,flag,home,age\n007,2026-06-01T11:00:00Z,1,3.0,true,,40\n"
+CSV = "applicant_id,event_timestamp,ratio,count,flag,home,age\n007,2025-06-01T11:00:00Z,1,3.0,true,,40\n"
 
 
 def test_json_lines_and_csv_say_the_same(store, tmp_path, monkeypatch):
@@ -287,7 +326,9 @@ def test_json_lines_and_csv_say_the_same(store, tmp_path, monkeypatch):
         ("a.jsonl", LINE.replace('"ratio": 1', '"ratio": true'), "line 1, column ratio: True is no double"),
         ("a.jsonl", LINE.replace('"flag": true', '"flag": 1'), "line 1, column flag: 1 is no bool"),
         ("a.jsonl", LINE.replace('"home": null', '"home": 1'), "line 1, column home: 1 is no string"),
-        ("a.jsonl", LINE.replace('"2026-06-01T13:00:00+02:00"', "5"), "line 1, column event_timestamp: 5 is no time"),
+        ("a.jsonl", LINE.replace('"2025-06-01T13:00:00+02:00"', "5"), "line 1, column event_timestamp: 5 is no time"),
+        ("a.csv", CSV.replace(",3.0,", ",1_0,"), "line 2, column count: '1_0' is no int64"),
+        ("a.csv", CSV.replace(",1,3.0,", ",1_0,3.0,"), "line 2, column ratio: '1_0' is no double"),
         ("a.csv", CSV.replace(",3.0,", ",3.5,"), "line 2, column count: '3.5' is no int64"),
         ("a.jsonl", LINE.replace("+02:00", ""), "line 1, column event_timestamp: .* is no timestamp"),
         ("a.jsonl", LINE.replace("ratio", "rato"), "column rato: unknown"),

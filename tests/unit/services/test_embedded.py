@@ -1,19 +1,23 @@
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 import yaml
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import DEFAULT_ROOT, DEFAULT_YAML, Home
-from services import embedded
+from services import diagnose, embedded
 from tests.unit.services.harness import connect
 
 
@@ -125,6 +129,46 @@ def test_a_port_held_by_a_program_that_is_not_redis_is_told(home):
             embedded.ensure(home)
         assert "not Redis" in embedded.status(home).detail
         server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="this system does not tell what a process is")
+def test_a_server_that_hangs_is_called_so_and_stop_ends_it_with_its_data_kept(home):
+    port = port_of(embedded.ensure(home))
+    with redis.Redis(port=port) as client:
+        client.set("key", "value")
+    number = int((home.redis_dir / f"redis-{port}.pid").read_text())
+    os.kill(number, signal.SIGSTOP)
+    try:
+        with pytest.raises(UnavailableError, match=rf"^the home's Redis at 127.0.0.1:{port} does not answer: .*stop`"):
+            embedded.ensure(home)
+        assert "does not answer" in embedded.status(home).detail
+        assert embedded.stop(home) is True
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGCONT)
+    with redis.Redis(port=port_of(embedded.ensure(home))) as client:
+        assert client.get("key") == b"value"
+
+
+def test_a_program_that_says_nothing_is_not_ended(home):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        remember(home, server.getsockname()[1])
+        home.redis_dir.mkdir(parents=True)
+        (home.redis_dir / f"redis-{home.state().redis_port}.pid").write_text(str(os.getpid()))
+        with pytest.raises(UnavailableError, match="does not answer"):
+            embedded.stop(home)
+
+
+def test_a_server_that_throws_keys_away_is_told(home):
+    with redis.Redis(port=port_of(embedded.ensure(home))) as client:
+        client.config_set("maxmemory", "100mb")
+        assert embedded.eviction(home) == ""
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert embedded.eviction(home).startswith("maxmemory-policy allkeys-lru throws applicants away when 104857600")
+        (check,) = (check for check in diagnose.run(home) if check.name == "redis memory")
+        assert (check.ok, check.advice.split(",")[0]) == (False, "set maxmemory-policy noeviction in Redis")
+        client.config_set("maxmemory", "0")
+        assert embedded.eviction(home) == ""
 
 
 def test_a_redis_with_a_password_is_somebody_elses(home, other):
