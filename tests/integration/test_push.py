@@ -234,7 +234,8 @@ def test_a_redis_that_hangs_keeps_no_event_from_its_source(home, finished, cando
 
 def test_a_push_waits_for_a_materialize_that_has_read_what_it_corrects(home, finished, tmp_path, monkeypatch):
     event = an_event(home, finished.decision["applicant_id"], home.now() - HOUR / 50, home.now() - HOUR / 51)
-    intake.push(home, TABLE, file_of(tmp_path, event | {"num_credit_inquiries": 1}))
+    event |= {"applicant_id": "CORRECTED", "num_credit_inquiries": 1}
+    intake.push(home, TABLE, file_of(tmp_path, event))
     corrected = event | {"num_credit_inquiries": 2, "created_timestamp": home.now() - HOUR / 52}
     path = file_of(tmp_path, corrected)
     read = CandorEngine._latest
