@@ -12,12 +12,14 @@ All instants are microseconds since 1970, UTC.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from feature_repo.stores.offline_source import ParquetSource, literal, quoted
 
 _FOREVER = 1 << 61
+_MICRO = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,20 @@ def bounds(view: ViewJoin, first: datetime, last: datetime) -> str:
         Range of the entity frame's instants.
     """
     event = quoted(view.source.time_column(view.event))
-    condition = f"{event} <= {_instant(view.source, view.event, last)}"
-    try:
-        oldest = first - timedelta(microseconds=view.ttl_us)
-    except OverflowError:
-        return condition
-    return f"{condition} and {event} >= {_instant(view.source, view.event, oldest)}" if view.ttl_us else condition
+    # The index cuts nanoseconds off: what it takes for one microsecond lies less than one on either side.
+    conditions = []
+    with suppress(OverflowError):  # no bound where time ends
+        conditions.append(f"{event} < {_instant(view.source, view.event, last + _MICRO)}")
+    with suppress(OverflowError):
+        oldest = first - timedelta(microseconds=view.ttl_us) - _MICRO
+        conditions += [f"{event} > {_instant(view.source, view.event, oldest)}"] if view.ttl_us else []
+    return " and ".join(conditions) or "true"
 
 
 def _instant(source: ParquetSource, name: str, instant: datetime) -> str:
     kind = source.types[source.time_column(name)]
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"timestamptz {literal(instant.isoformat())}"
+    if kind == "TIMESTAMP_NS" and not 1678 <= instant.year <= 2261:
+        raise OverflowError("nanoseconds since 1970 do not fit into 64 bits")
     return f"timestamp {literal(instant.replace(tzinfo=None).isoformat())}"

@@ -54,8 +54,8 @@ def read_events(path: str, schema: Any) -> Events:
     Raises
     ------
     InputError
-        If the file is not there or not of its kind, or one event lacks a column that others have; the
-        message names line and column.
+        If the file is not there, not of its kind or without an event, or one event lacks a column that
+        others have; the message names line and column.
     """
     if path == "-":
         return _from_lines(sys.stdin.buffer, schema)
@@ -87,6 +87,8 @@ def _from_lines(stream: BinaryIO, schema: Any) -> Events:
             row = json.loads(line)
         except ValueError as error:
             raise InputError(f"line {number}: not JSON ({error})") from None
+        except RecursionError:
+            raise InputError(f"line {number}: nested too deeply; an event is a flat JSON object") from None
         if not isinstance(row, dict):
             raise InputError(f"line {number}: an event is a JSON object")
         rows.append((number, row))
@@ -95,10 +97,14 @@ def _from_lines(stream: BinaryIO, schema: Any) -> Events:
 
 def _from_csv(stream: BinaryIO, schema: Any) -> Events:
     try:
-        reader = csv.DictReader(io.StringIO(stream.read().decode("utf-8-sig"), newline=""), restkey="")
-        rows = [(reader.line_num, row) for row in reader]
+        text = stream.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError("a CSV file is UTF-8 text") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="")
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"line {reader.reader.line_num}: not CSV ({error})") from None
     for number, row in rows:
         if "" in row or None in row.values():
             raise InputError(f"line {number}: not as many cells as the header has")
@@ -135,6 +141,8 @@ def _from_text(text: str, kind: Any) -> Any:
 
 
 def _table(rows: list[tuple[int, dict[str, Any]]], schema: Any, read: Callable[[Any, Any], Any]) -> Events:
+    if not rows:
+        raise InputError("there are no events")
     columns = {}
     for name in dict.fromkeys(name for _, row in rows for name in row):
         if name not in schema.names:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
-from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.stream_feature_view import StreamFeatureView
+from feast.types import Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
 from feature_repo.errors import InputError
 from feature_repo.stores.asof import ViewJoin, bounds
 from feature_repo.stores.lookup import join_view, worth_testing
-from feature_repo.stores.offline_entity import EntityFrame
-from feature_repo.stores.offline_source import open_source
+from feature_repo.stores.offline_entity import EntityFrame, is_text, plain
+from feature_repo.stores.offline_source import ParquetSource, first_line, open_source, reading
 from feature_repo.stores.prepared import kept_index, passing_index
+
+_log = logging.getLogger(__name__)
+_EXACT = 2.0**53  # every integer up to here is a float of its own
+_STORED = {
+    "numbers": re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN"),
+    "text": re.compile(r"VARCHAR|ENUM\(.*\)"),
+    "instants": re.compile(r"TIMESTAMP.*|DATE"),
+}
+_DECLARED = {
+    "numbers": (Int32, Int64, Float32, Float64, Bool),
+    "text": (String,),
+    "instants": (UnixTimestamp,),
+}
 
 
 def plan(
@@ -33,7 +50,7 @@ def plan(
     ------
     InputError
         If a view's source or transformation is of a kind that this store does not serve, or a
-        column is missing.
+        column is missing or of another kind than its view declares.
     UnavailableError
         If a source has no file.
     """
@@ -57,12 +74,25 @@ def plan(
             created=source.created_timestamp_column or "",
             ttl=view.ttl,
         )
-        for name in (*join.keys, *join.features):
+        for name in join.keys:
             join.source.column(name)
+        declared = {field.name: field.dtype for field in view.features}
+        for name in join.features:
+            _check_type(join.source, name, declared.get(name))
         for name in filter(None, (join.event, join.created)):
             join.source.time_column(name)
         joins.append(join)
     return joins
+
+
+def _check_type(source: ParquetSource, name: str, declared: Any) -> None:
+    """Refuse text where a number is declared, and the like: one such file changes the type for all files."""
+    stored = source.types[source.column(name)]
+    held = next((family for family, kinds in _STORED.items() if kinds.fullmatch(stored)), "")
+    wanted = next((family for family, kinds in _DECLARED.items() if declared in kinds), "")
+    # A column without any value is stored as INTEGER; instants may be stored as seconds since 1970.
+    if held and wanted and held != wanted and stored != "INTEGER" and (wanted, held) != ("instants", "numbers"):
+        raise InputError(f"source {source.name}: {name!r} holds {held} ({stored}), its view declares {declared}")
 
 
 def check_names(entity: EntityFrame, joins: Sequence[ViewJoin], on_demand: Sequence[str]) -> None:
@@ -86,7 +116,7 @@ def check_names(entity: EntityFrame, joins: Sequence[ViewJoin], on_demand: Seque
 
 
 def check_keys(entity: EntityFrame, joins: Sequence[ViewJoin]) -> None:
-    """Refuse join keys that the frame lacks, or holds as numbers where the source holds text.
+    """Refuse join keys that the frame lacks, or holds in a type that does not compare exactly with the source's.
 
     Raises
     ------
@@ -97,13 +127,27 @@ def check_keys(entity: EntityFrame, joins: Sequence[ViewJoin]) -> None:
         for key, column in join.keys.items():
             if column not in entity.names:
                 raise InputError(f"the entity frame lacks join key {column!r} (it has: {', '.join(entity.names)})")
-            given = entity.table.schema.field(column).type
-            if pa.types.is_dictionary(given):
-                given = given.value_type
+            values = plain(entity.table[column])
+            if not len(values) or pa.types.is_null(values.type):
+                continue
             stored = join.source.types[join.source.column(key)]
-            is_text = pa.types.is_string(given) or pa.types.is_large_string(given)
-            if not pa.types.is_null(given) and is_text != (stored == "VARCHAR"):
-                raise InputError(f"join key {column!r} is {given} in the entity frame, {stored} in {join.source.name}")
+            if is_text(values.type) != (stored == "VARCHAR"):
+                raise InputError(
+                    f"join key {column!r} is {values.type} in the entity frame, {stored} in {join.source.name}"
+                )
+            if pa.types.is_floating(values.type) and "INT" in stored:
+                _check_whole(values, column)
+
+
+def _check_whole(values: Any, column: str) -> None:
+    numbers = values.drop_null().to_numpy()
+    if not np.all(np.abs(numbers) <= _EXACT):  # nor is NaN a key
+        raise InputError(
+            f"join key {column!r} is {values.type} in the entity frame with values beyond 2^53, which are not exact: "
+            "give it a nullable integer type (Int64)"
+        )
+    if np.any(numbers != np.trunc(numbers)):
+        raise InputError(f"join key {column!r} has fractions in the entity frame; the source has integers")
 
 
 def join_all(
@@ -126,8 +170,13 @@ def join_all(
     -------
     pyarrow.Table
         The frame's rows and columns in their order, then the features view by view.
+
+    Raises
+    ------
+    UnavailableError
+        If a source cannot be read. An index that cannot be kept is only logged.
     """
-    table = entity.table
+    table, kept = entity.table, prepared
     aliases = entity.register(connection, sorted({column for join in joins for column in join.keys.values()}))
     connection.execute("set preserve_insertion_order = false")
     for join in joins:
@@ -135,15 +184,39 @@ def join_all(
         # A frame without any instant sees nothing; columns of the right type are all that is wanted.
         seen = (entity.first, entity.last) if entity.first and entity.last else None
         where = bounds(join, *seen) if seen else "false"
-        with ExitStack() as stack:
-            if prepared is None:
-                index = stack.enter_context(passing_index(connection, join, columns, where, passing))
-            else:
-                index = kept_index(connection, join, prepared)
-                if seen and not worth_testing(join, index, *seen):
-                    where = "true"
-            joined = join_view(connection, join, index, columns, where, len(table))
+        with reading(join.source.name):
+            joined = None
+            if kept is not None:
+                try:
+                    joined = _join_kept(connection, join, kept, columns, where, seen, len(table))
+                except (OSError, duckdb.IOException) as error:
+                    _log.warning("no index is kept in %s: %s", kept, first_line(error))
+                    kept = None
+            if joined is None:
+                with passing_index(connection, join, columns, where, passing) as index:
+                    joined = join_view(connection, join, index, columns, where, len(table))
         join.source.check_unchanged()
         for name, values in joined.items():
             table = table.append_column(name, values)
     return table
+
+
+def _join_kept(
+    connection: duckdb.DuckDBPyConnection,
+    join: ViewJoin,
+    directory: Path,
+    columns: Sequence[str],
+    where: str,
+    seen: tuple[datetime, datetime] | None,
+    count: int,
+) -> dict[str, Any]:
+    """Join by an index that is kept; once more if another process has deleted it meanwhile."""
+    for last in (False, True):
+        try:
+            index = kept_index(connection, join, directory)
+            tested = where if not seen or worth_testing(join, index, *seen) else "true"
+            return join_view(connection, join, index, columns, tested, count)
+        except (FileNotFoundError, duckdb.IOException):
+            if last:
+                raise
+    raise AssertionError("the second attempt returns or raises")

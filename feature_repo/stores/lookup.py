@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from feature_repo.errors import InputError
 from feature_repo.stores.asof import ViewJoin
-from feature_repo.stores.offline_source import quoted
+from feature_repo.stores.offline_source import first_line, quoted
 from feature_repo.stores.prepared import Index, Integers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,7 +95,7 @@ def join_view(
             f"select row, t, start, stop from entity join {index.keys} keys on {match} where t is not null"
         ).fetchnumpy()
     except duckdb.ConversionException as error:
-        raise InputError(f"source {view.source.name}: join keys cannot be compared: {error}") from None
+        raise InputError(f"source {view.source.name}: join keys cannot be compared: {first_line(error)}") from None
     place = last_known(index.known, asked["start"], asked["stop"], asked["t"])
     found = place >= asked["start"]
     if view.ttl_us:

@@ -32,7 +32,7 @@ from feature_repo.stores import historical, pull
 from feature_repo.stores.offline_append import append
 from feature_repo.stores.offline_entity import read_entity_frame
 from feature_repo.stores.offline_job import CandorRetrievalJob, write_parquet
-from feature_repo.stores.offline_source import open_source
+from feature_repo.stores.offline_source import open_source, reading
 
 
 class CandorOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -197,7 +197,8 @@ class CandorOfflineStore(OfflineStore):  # type: ignore[misc]
         """Return the columns of a source and their Arrow types, of a glob too, which stock Feast cannot read."""
         with open_connection(config) as connection:
             opened = open_source(connection, data_source, repo_path_of(config))
-            schema = connection.sql(f"select * from {opened.read()} limit 0").to_arrow_table().schema
+            with reading(opened.name):
+                schema = connection.sql(f"select * from {opened.read()} limit 0").to_arrow_table().schema
         return [(field.name, str(field.type)) for field in schema]
 
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
@@ -220,7 +221,8 @@ def _pull(
             # Feast asks here by the files' own names.
             opened = replace(open_source(connection, source, repo_path_of(config)), mapping={})
             connection.execute("set preserve_insertion_order = false")
-            table = pull_rows(connection, opened, keys, features, event, created or "", start, end)
+            with reading(opened.name):
+                table = pull_rows(connection, opened, keys, features, event, created or "", start, end)
             opened.check_unchanged()
             return table
 

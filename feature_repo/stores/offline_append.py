@@ -16,7 +16,7 @@ from feast.types import from_feast_to_pyarrow_type
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.offline_entity import INSTANT
 from feature_repo.stores.offline_job import write_parquet
-from feature_repo.stores.offline_source import APPENDED, has_wildcard, open_source, pattern_of
+from feature_repo.stores.offline_source import APPENDED, has_wildcard, open_source, pattern_of, reading
 
 _OPEN_ENDS = ("*.parquet", os.path.join("**", "*.parquet"))
 
@@ -39,6 +39,8 @@ def append(connection: duckdb.DuckDBPyConnection, view: Any, table: Any, repo_pa
     InputError
         If columns are missing or unknown, do not convert without loss, or hold nulls in keys or
         timestamps; or if the source is a single file or partitioned by folder names.
+    UnavailableError
+        If the folder cannot be written or its files cannot be read; nothing is appended.
     """
     source = view.batch_source
     folder = _folder(source, repo_path)
@@ -60,7 +62,13 @@ def append(connection: duckdb.DuckDBPyConnection, view: Any, table: Any, repo_pa
             raise InputError(f"source {source.name}: {name!r} has nulls; such a row would never be seen")
     now = datetime.now(UTC)
     path = folder / f"{APPENDED}{now:%Y%m%dT%H%M%S%f}Z-{uuid.uuid4().hex[:12]}.parquet"
-    write_parquet(pa.table(columns, schema=schema), path)
+    try:
+        write_parquet(pa.table(columns, schema=schema), path)
+    except OSError as error:
+        raise UnavailableError(
+            f"source {source.name}: cannot write to {folder} ({error.strerror or error}); nothing was appended: "
+            "make room or give access, then append again"
+        ) from None
     return path
 
 
@@ -83,9 +91,11 @@ def _schema(connection: duckdb.DuckDBPyConnection, view: Any, repo_path: Path) -
         opened = open_source(connection, view.batch_source, repo_path)
     except UnavailableError:
         return _declared(view)  # the first rows of a source
-    schema = connection.sql(f"select * from {opened.read()} limit 0").to_arrow_table().schema
-    if partitions := opened.partitions(connection):
-        raise InputError(f"source {opened.name} is partitioned by folders ({', '.join(partitions)}): cannot append")
+    if opened.partitions:
+        named = ", ".join(opened.partitions)
+        raise InputError(f"source {opened.name} is partitioned by folders ({named}): cannot append")
+    with reading(opened.name):
+        schema = connection.sql(f"select * from {opened.read()} limit 0").to_arrow_table().schema
     return pa.schema([_in_utc(field) for field in schema])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from feast.errors import EntityTimestampInferenceException
 
 from feature_repo.errors import InputError
+from feature_repo.stores.offline_source import first_line
 
 _TIME = "event_timestamp"
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -56,7 +58,7 @@ class EntityFrame:
         for key, alias in aliases.items():
             if key not in self.table.column_names:
                 raise InputError(f"the entity frame lacks join key {key!r} (it has: {', '.join(self.names)})")
-            columns[alias] = self.table[key]
+            columns[alias] = _comparable(self.table[key])
         connection.register("entity_frame", pa.table(columns))
         connection.execute("create temp table entity as from entity_frame")
         connection.unregister("entity_frame")
@@ -88,15 +90,19 @@ def read_entity_frame(entity: Any, connection: duckdb.DuckDBPyConnection) -> Ent
     """
     if isinstance(entity, str):
         try:
-            table = connection.sql(entity).to_arrow_table()
-        except (duckdb.Error, AttributeError) as error:
-            raise InputError(f"entity_df, read as a DuckDB query, failed: {error}") from None
+            rows = connection.sql(entity)
+            if rows is None:
+                raise InputError("entity_df, read as a DuckDB query, has no rows to join: give a SELECT")
+            table = rows.to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(f"entity_df, read as a DuckDB query, failed: {first_line(error)}") from None
     elif isinstance(entity, pd.DataFrame):
         _check_names([str(name) for name in entity.columns])
         try:
             table = pa.Table.from_pandas(entity, preserve_index=False).replace_schema_metadata(None)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InputError(f"entity_df: {' '.join(str(part) for part in error.args)}") from None
+        except (pa.ArrowException, OverflowError) as error:
+            wide = "an integer needs more than 64 bits: " if isinstance(error, OverflowError) else ""
+            raise InputError(f"entity_df: {wide}{' '.join(str(part) for part in error.args)}") from None
     elif isinstance(entity, pa.Table):
         table = entity
     else:
@@ -112,6 +118,28 @@ def read_entity_frame(entity: Any, connection: duckdb.DuckDBPyConnection) -> Ent
             )
     bounds = pc.min_max(table[time]).as_py()
     return EntityFrame(table, time, bounds["min"], bounds["max"])
+
+
+def plain(values: Any) -> Any:
+    """Return a column of categories as the values that they stand for."""
+    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
+
+
+def is_text(kind: Any) -> bool:
+    """Return whether an Arrow type is text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _comparable(values: Any) -> Any:
+    """Return a key column in a type that DuckDB compares with the source's exactly."""
+    values = plain(values)
+    if pa.types.is_null(values.type) or not len(values):
+        return pa.chunked_array([pa.nulls(len(values), pa.string())])  # compares with any type
+    if pa.types.is_floating(values.type):
+        # pandas makes integers beside a null floats; compared as floats, integers beyond 2^53 are equal to others.
+        with suppress(pa.ArrowInvalid):
+            return values.cast(pa.int64())
+    return values
 
 
 def _check_names(names: list[str]) -> None:
@@ -132,9 +160,15 @@ def _time_column(table: Any) -> str:
 
 
 def _instants(values: Any, name: str) -> Any:
+    values = plain(values)
+    if not len(values):
+        return pa.chunked_array([], INSTANT)
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type) or pa.types.is_null(values.type):
         return values.cast(INSTANT, safe=False)
+    if not is_text(values.type):
+        raise InputError(f"entity_df: {name!r} is {values.type}, not instants: give timestamps or ISO 8601 text")
     try:
-        return pa.chunked_array([pa.array(pd.to_datetime(values.to_pandas(), utc=True), INSTANT, safe=False)])
+        instants = pd.to_datetime(values.to_pandas(), utc=True, format="ISO8601")
+        return pa.chunked_array([pa.array(instants, INSTANT, safe=False)])
     except (ValueError, TypeError) as error:
-        raise InputError(f"entity_df: {name!r} cannot be read as instants: {error}") from None
+        raise InputError(f"entity_df: {name!r} cannot be read as instants: {first_line(error)}") from None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ _WILDCARDS = set("*?[")
 _ROW_ID_COLUMNS = {"file_index", "file_row_number"}
 _FILE_BITS = 40  # a row's id is its file's place in the list, then its place in the file
 
-FileState = tuple[str, int, int, int]
+FileState = tuple[str, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,23 @@ class ParquetSource:
     ----------
     name : str
         Name of the Feast source, for messages.
-    files : tuple of (path, bytes, nanoseconds, inode)
-        Absolute path, size, modification time and inode of each file. Their order is the order of
-        writing: by path, then what `offline_write_batch` appended, oldest first.
+    files : tuple of (path, bytes, nanoseconds, inode, nanoseconds)
+        Absolute path, size, modification time, inode and change time of each file: the last nobody
+        can set back. Their order is the order of writing: by path, then what `offline_write_batch`
+        appended, oldest first.
     types : dict of str to str
         DuckDB type of each column of the files, hive partition columns included.
     mapping : dict of str to str
         Column of the files by the name that features use, where they differ.
+    partitions : tuple of str
+        Columns that come from names (``name=value``) of folders below the source's own.
     """
 
     name: str
     files: tuple[FileState, ...]
     types: Mapping[str, str]
     mapping: Mapping[str, str]
+    partitions: tuple[str, ...] = ()
 
     def column(self, name: str) -> str:
         """Return the column of the files that holds `name`.
@@ -86,13 +92,9 @@ class ParquetSource:
 
     def read(self) -> str:
         """Return the SQL table function that reads all files; columns are matched by name."""
-        return f"read_parquet([{', '.join(literal(path) for path, *_ in self.files)}], union_by_name=true)"
-
-    def partitions(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
-        """Return the columns that come from folder names (``name=value``) rather than from the files."""
-        paths = ", ".join(literal(path) for path, *_ in self.files)
-        stored = connection.execute(f"select distinct name from parquet_schema([{paths}])").fetchall()
-        return [name for name in self.types if (name,) not in stored]
+        paths = ", ".join(file_literal(path) for path, *_ in self.files)
+        hive = "true" if self.partitions else "false"
+        return f"read_parquet([{paths}], union_by_name=true, hive_partitioning={hive})"
 
     def digest(self, *parts: str) -> str:
         """Return a hash of the files' state and of `parts`."""
@@ -118,6 +120,31 @@ class ParquetSource:
 def literal(text: str) -> str:
     """Return a SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file_literal(path: str) -> str:
+    """Return a SQL string for one file to read: DuckDB takes a path for a pattern."""
+    return literal(glob.escape(path))
+
+
+def first_line(error: Exception) -> str:
+    """Return what is wrong without DuckDB's extract of the query."""
+    return str(error).strip().partition("\n")[0]
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say which source could not be read, and why, in one line.
+
+    Raises
+    ------
+    UnavailableError
+        If DuckDB fails, for example on a file that is no Parquet, or for want of memory or room to spill.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise UnavailableError(f"source {name} cannot be read: {first_line(error)}") from None
 
 
 def quoted(name: str) -> str:
@@ -157,25 +184,42 @@ def open_source(connection: duckdb.DuckDBPyConnection, source: Any, repo_path: P
     InputError
         If the source is of a kind that this store does not read.
     UnavailableError
-        If there is no such file.
+        If there is no such file, or one that cannot be read.
     """
     pattern = pattern_of(source, repo_path)
     found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-    files = tuple(_state(path) for path in sorted(found, key=_order))
+    try:
+        files = tuple(_state(path) for path in sorted(found, key=_order))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnavailableError(f"source {source.name}: {error.filename} cannot be read ({reason})") from None
     if not files:
         raise UnavailableError(f"source {source.name}: no Parquet file matches {pattern}")
     mapping = {feature: column for column, feature in (source.field_mapping or {}).items()}
-    opened = ParquetSource(source.name, files, {}, mapping)
-    rows = connection.execute(f"describe select * from {opened.read()}").fetchall()
+    folders = _partitions(glob.escape(pattern) if os.path.isfile(pattern) else pattern, found)
+    opened = ParquetSource(source.name, files, {}, mapping, folders)
+    with reading(source.name):
+        rows = connection.execute(f"describe select * from {opened.read()}").fetchall()
     types = {row[0]: row[1] for row in rows}
     if shadowed := _ROW_ID_COLUMNS & {name.lower() for name in types}:
         raise InputError(f"source {source.name}: rename column {', '.join(sorted(shadowed))}, which DuckDB reserves")
-    return ParquetSource(source.name, files, types, mapping)
+    return ParquetSource(source.name, files, types, mapping, folders)
 
 
 def has_wildcard(text: str) -> bool:
     """Return whether the text is a glob rather than a path."""
     return bool(_WILDCARDS & set(text))
+
+
+def _partitions(pattern: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that all files have from folder names below the part of the pattern without wildcards."""
+    parts = pattern.split(os.sep)[:-1]
+    # An escaped character is no wildcard.
+    depth = next((i for i, part in enumerate(parts) if has_wildcard(re.sub(r"\[(.)\]", "", part))), len(parts))
+    found = {
+        tuple(part.partition("=")[0] for part in path.split(os.sep)[depth:-1] if "=" in part[1:]) for path in paths
+    }
+    return found.pop() if len(found) == 1 else ()
 
 
 def _order(path: str) -> tuple[bool, str]:
@@ -184,4 +228,4 @@ def _order(path: str) -> tuple[bool, str]:
 
 def _state(path: str) -> FileState:
     stat = os.stat(path)
-    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino
+    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,14 +19,19 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from feature_repo.stores.asof import ViewJoin, distinct_keys, index_rows, key_columns
-from feature_repo.stores.offline_source import literal
+from feature_repo.stores.offline_source import file_literal, literal
 
-_FORMAT = "2"
-_STALE_AFTER = 3600.0  # seconds; a join of another process may still read the index of an earlier state
+_FORMAT = "3"
+_KEPT = 2  # indexes of one source beside those in use: its files' state now and the one before
+_IN_USE = 300.0  # seconds since it was opened; a join of another process may still read it
+_ABANDONED = 3600.0  # seconds since anything was written to an index that is not finished
 _BATCH = 1 << 18
 _COLUMNS = ("known", "event", "rid")
+_KEYS = "keys.parquet"
+_MANIFEST = "manifest.json"
 
 Integers = npt.NDArray[np.int64]
 
@@ -52,17 +59,24 @@ def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory:
     """Open the index of a view's source, making it first if its files have no index yet.
 
     Processes may do this at once: each writes a folder of its own and the first to finish gives it
-    its name. Indexes of earlier states of the files are deleted an hour after they were made.
+    its name. Of the indexes of earlier states of the files all but the newest are deleted, unless
+    they were opened in the last minutes; so is what a killed process left behind.
 
     Parameters
     ----------
     directory : Path
         Where indexes are kept; made if needed.
+
+    Raises
+    ------
+    OSError, duckdb.IOException
+        If nothing can be kept there.
     """
     parts = (view.source.name, *key_columns(view).values(), view.event, view.created, _FORMAT)
     family = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
     folder = directory / f"{family}-{view.source.digest(*parts)}"
-    if not folder.is_dir():
+    index = _open_whole(folder)
+    if index is None:
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
         partial.mkdir(parents=True)
         try:
@@ -70,14 +84,22 @@ def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory:
                 connection, view, distinct_keys(view.source.scan(key_columns(view)), len(view.keys)), "true", partial
             )
             view.source.check_unchanged()
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another process was first
-                raise
+            _sync(partial)
+            if folder.is_dir() and _open_whole(folder) is None:
+                shutil.rmtree(folder)
+            with suppress(OSError):  # another process was first
+                partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        _delete_stale(directory, family, folder)
-    return _open(folder)
+        _sync_entry(directory)
+        index = _open_whole(folder)
+        if index is None:
+            raise FileNotFoundError(f"{folder} is not there, or not whole")
+        with suppress(OSError):  # another process deletes too
+            _delete_stale(directory, family, folder)
+    with suppress(OSError):  # a folder that may only be read
+        os.utime(folder)
+    return index
 
 
 @contextmanager
@@ -101,9 +123,36 @@ def passing_index(
         yield _open(Path(folder))
 
 
+def _open_whole(folder: Path) -> Index | None:
+    """Open an index if it has all rows that its manifest counts."""
+    try:
+        counted = json.loads((folder / _MANIFEST).read_bytes())
+        keys = pq.read_metadata(folder / _KEYS).num_rows
+        index = _open(folder)
+    except (OSError, ValueError):  # among these what is no JSON and no Parquet
+        return None
+    rows = {len(index.known), len(index.event), len(index.rid)}
+    return index if counted == {"keys": keys, "rows": rows.pop()} and not rows else None
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        _sync_entry(path)
+    _sync_entry(folder)
+
+
+def _sync_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _open(folder: Path) -> Index:
     return Index(
-        f"read_parquet({literal(str(folder / 'keys.parquet'))})", *(_array(folder / name) for name in _COLUMNS)
+        f"read_parquet({file_literal(str(folder / _KEYS))}, hive_partitioning=false)",
+        *(_array(folder / name) for name in _COLUMNS),
     )
 
 
@@ -130,12 +179,13 @@ def _write(connection: duckdb.DuckDBPyConnection, view: ViewJoin, keys: str, whe
     ranges: Any = pa.table({"id": np.arange(1, count + 1), "start": stops[:-1], "stop": stops[1:]})
     connection.register("index_ranges", ranges)
     names = "".join(f"k{i}, " for i in range(len(view.keys)))
-    target = literal(str(folder / "keys.parquet"))
+    target = literal(str(folder / _KEYS))
     connection.execute(
         f"copy (select {names}start, stop from index_keys join index_ranges using (id)) to {target} (format parquet)"
     )
     connection.unregister("index_ranges")
     connection.execute("drop table index_keys")
+    (folder / _MANIFEST).write_text(json.dumps({"keys": count, "rows": int(lengths.sum())}))
 
 
 def _add_lengths(lengths: Integers, ids: Integers) -> None:
@@ -145,6 +195,12 @@ def _add_lengths(lengths: Integers, ids: Integers) -> None:
 
 
 def _delete_stale(directory: Path, family: str, current: Path) -> None:
-    for folder in directory.glob(f"{family}-*"):
-        if folder != current and time.time() - folder.stat().st_mtime > _STALE_AFTER:
+    now = time.time()
+    ages = {folder: now - folder.stat().st_mtime for folder in directory.glob(f"{family}-*") if folder != current}
+    for folder in sorted(ages, key=lambda path: ages[path])[_KEPT - 1 :]:
+        if ages[folder] > _IN_USE:
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in directory.glob(f".{family}-*.partial"):
+        # Its files grow without a change to the folder.
+        if now - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > _ABANDONED:
             shutil.rmtree(folder, ignore_errors=True)
