@@ -10,7 +10,7 @@ from feature_repo.home import Home
 from services.commands.console import FOLDER, JSON, emit, say
 
 
-@click.group()
+@click.group(epilog="Example: candor outcomes load repaid.csv")
 def outcomes() -> None:
     """Repayment outcomes of decisions."""
 
