@@ -12,22 +12,22 @@ from feature_repo.stores.stored import Scalar, StoredView
 Arm = Literal["champion", "challenger"]
 
 
-class LoggedFeature(msgspec.Struct, frozen=True):
-    """One feature as the decision used it.
+class Input(msgspec.Struct, frozen=True, gc=False):
+    """One value that a decision read, with its origin.
 
     Parameters
     ----------
     value : float, int, bool, str or None
-        None when it was missing, or stale and therefore not used.
+        None when it was missing, or STALE and therefore not used.
     source : str
-        View that it came from, ``"request"``, or ``"affordability"``.
-    event_timestamp : str or None
-        When it was true, ISO 8601 in UTC; None unless it came from a view.
+        Name of the view, stored or on-demand, or ``"request"``.
+    event_timestamp : datetime or None
+        When a stored value was true, UTC.
     """
 
     value: Scalar | None
     source: str
-    event_timestamp: str | None
+    event_timestamp: datetime | None = None
 
 
 class Shadow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +74,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
         Credit score, points.
     request : dict
         What was asked, inline features included.
-    features : dict of str to LoggedFeature
+    features : dict of str to Input
         Every input of the decision, on-demand features included.
     views : dict of str to StoredView
         What the store held, stale values included.
@@ -106,7 +106,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     pd: float
     score: int
     request: dict[str, Any]
-    features: dict[str, LoggedFeature]
+    features: dict[str, Input]
     views: dict[str, StoredView]
     impacts: dict[str, float]
     reference_log_odds: float

@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from feature_repo.errors import UnavailableError
 from monitoring.decision_log import Entry
@@ -23,14 +23,12 @@ Faults = list[Exception | None]
 Write = Callable[[Sequence[Entry]], Faults]
 
 
-@dataclass(frozen=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     entries: Sequence[Entry]
     done: asyncio.Future[Faults]
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
+class _Batch(NamedTuple):
     """What came in one turn of the event loop, with the timer that gives it up."""
 
     waiting: Sequence[_Waiting]

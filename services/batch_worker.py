@@ -24,8 +24,7 @@ from services.scoring.decide import Occasion
 from services.scoring.decider import known, read_request
 from services.scoring.loan_request import LoanRequest
 from services.scoring.model import ScoringModel
-from services.scoring.record import Case, new_decision_id
-from services.scoring.together import settle_together
+from services.scoring.record import Case, new_decision_id, settle_all
 from training.bundle import Champion
 
 
@@ -95,7 +94,7 @@ def decide_rows(models: InService, table: Any, bodies: Sequence[bytes]) -> list[
         except InputError as error:
             found[place] = Row({}, problem=str(error))
     if challenge is None:
-        settled = settle_together(list(cases.values()), champion)
+        settled = settle_all(list(cases.values()), champion)
     else:
         theirs = _theirs(challenge, champion, table, bodies, cases)
         settled = settle_between(list(cases.values()), champion, challenge, theirs)

@@ -2,14 +2,13 @@
 
 An ensemble is cut into *branches*, subtrees with few conditions. Which of its conditions a row satisfies is
 a number, the branch's *code*; a table tells for each code what the branch adds to the score and to
-the Shapley value of each of its features. `training.shap_tables` computes the tables. Between two
-neighbouring thresholds of a column no condition changes, so that the bits of all codes are looked up
-too: a row costs one bisection a column and one lookup a branch.
+the Shapley value of each of its features. `training.shap_tables` computes the tables, `training.lookup`
+reads them: a row costs one bisection a column and one lookup a branch.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -18,26 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.columns import Matrix
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Switches:
-    """The bits of every branch's code, by column and by interval of its values.
-
-    Parameters
-    ----------
-    thresholds : list of list of float
-        Ascending, by column.
-    first : list of int
-        Row of `bits` for values below all thresholds of the column; the last of its rows is for a missing value.
-    bits : ndarray of uint8, shape (intervals, B)
-    """
-
-    thresholds: list[list[float]]
-    first: list[int]
-    bits: NDArray[np.uint8]
+from training.lookup import Floats, Lookup, Switch, switch
 
 
 @dataclass(frozen=True)
@@ -88,13 +68,13 @@ class ShapTables:
         impact : ndarray of float64, shape (n, k)
             Shapley values in log-odds; ``reference_margin + impact.sum(axis=1) == margin``.
         """
-        table, owners, offsets = self._terms
-        count, k = rows.shape
-        sums = np.empty((count, k + 1))
-        for index, row in enumerate(rows.tolist()):  # one row at a time: a batch is bit for bit its single rows
-            terms = table.take(offsets + self._codes(row), axis=0)
-            sums[index] = np.bincount(owners, weights=terms.ravel(), minlength=k + 1)[: k + 1]
-        return self.base_margin + sums[:, 0], sums[:, 1:]
+        sums = np.zeros((len(rows), 1 + max(rows.shape[1], len(self.switches))))
+        for row, found in zip(rows.tolist(), sums, strict=True):  # one kernel: a batch is bit for bit its single rows
+            codes = 0
+            for x, column in zip(row, self.switches, strict=False):
+                codes |= column.at(x)
+            found[: len(self.switches) + 1] = self._by_column.sums(codes)
+        return self.base_margin + sums[:, 0], sums[:, 1 : 1 + rows.shape[1]]
 
     def margins(self, rows: Matrix) -> Floats:
         """Return the log-odds of n rows, shape (n,)."""
@@ -113,36 +93,20 @@ class ShapTables:
             **{name: arrays[name] for name in ("column", "low", "high", "missing", "value", "owner", "impact")},
         )
 
-    def _codes(self, row: list[float]) -> NDArray[np.uint8]:
-        switches = self._switches
-        chosen = [
-            first + (len(thresholds) + 1 if x != x else bisect_right(thresholds, x))
-            for x, thresholds, first in zip(row, switches.thresholds, switches.first, strict=False)
-        ]
-        codes: NDArray[np.uint8] = np.bitwise_or.reduce(switches.bits[chosen], axis=0)
-        return codes
+    def lookup(self, groups: Sequence[int]) -> Lookup:
+        """Return the tables as sums over groups of columns, given the group of each column."""
+        return Lookup(self.value, self.impact, self.owner, groups)
 
     @cached_property
-    def _terms(self) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
-        """Score and impacts of each code of each branch, one after the other, and whose sums they go to."""
-        branches, codes = self.value.shape
-        table = np.concatenate([self.value[:, :, None], self.impact], axis=2).reshape(branches * codes, -1)
-        owners = np.concatenate([np.zeros((branches, 1), np.int32), self.owner + 1], axis=1)
-        return np.ascontiguousarray(table), owners.ravel().astype(np.intp), np.arange(branches) * codes
+    def switches(self) -> list[Switch]:
+        """What each column adds to the codes; columns behind the last of them have no condition."""
+        count = int(max(self.column.max(), self.owner.max())) + 1
+        found = []
+        for mine in (self.column == column for column in range(count)):
+            low, high = (np.where(mine, limits, np.float32(np.nan)) for limits in (self.low, self.high))
+            found.append(switch(low, high, mine & self.missing))
+        return found
 
     @cached_property
-    def _switches(self) -> _Switches:
-        weight = np.left_shift(1, np.arange(self.column.shape[1])).astype(np.uint8)
-        thresholds: list[list[float]] = []
-        first, parts, start = [], [], 0
-        for column in range(int(self.column.max()) + 1):  # those behind it have no condition
-            mine = self.column == column
-            limits = np.unique(np.concatenate([self.low[mine], self.high[mine]]))
-            limits = limits[np.isfinite(limits)]
-            held = [mine & (self.low <= x) & (x < self.high) for x in (-np.inf, *limits)]
-            held.append(mine & self.missing)
-            parts.append(np.stack([(hold * weight).sum(axis=1, dtype=np.uint8) for hold in held]))
-            thresholds.append(limits.tolist())
-            first.append(start)
-            start += len(parts[-1])
-        return _Switches(thresholds, first, np.concatenate(parts))
+    def _by_column(self) -> Lookup:
+        return self.lookup(range(len(self.switches)))

@@ -25,7 +25,8 @@ def write_report(folder: Path, dataset: Dataset, candidate: Candidate) -> None:
     before = np.flatnonzero(~dataset.is_oot)
     rows = np.zeros(len(dataset.frame), dtype=bool)
     rows[before[:: max(1, len(before) // SAMPLE)]] = True
-    scored = candidate.scorer.score_many(dataset.values(rows))
+    values = dataset.values(rows)
+    scored = [candidate.scorer.score(dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True)]
     importance = {
         feature: float(np.mean([abs(one.impacts[feature]) for one in scored])) for feature in candidate.scorer.features
     }

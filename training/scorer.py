@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from training.columns import Column, Layout, Values
+import msgspec
+
+from training.columns import Column
+from training.lookup import Switch
 from training.probability import Calibration, probability
 from training.reference_shap import ShapTables
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True, gc=False):
     """The model's word on one applicant.
 
     Parameters
@@ -50,39 +54,67 @@ class Scorer:
         self.columns = tuple(columns)
         self.tables = tables
         self.calibration = calibration
-        self._layout = Layout(columns)
         self.features = tuple(dict.fromkeys(column.feature for column in columns))
+        self._numbers, self._categories = _readers(self.columns, tables.switches)
+        place = {feature: index for index, feature in enumerate(self.features)}
+        self._lookup = tables.lookup([place[column.feature] for column in columns])
         self._reference_log_odds = calibration.log_odds(tables.reference_margin)
 
     def score(self, values: Mapping[str, Any]) -> Scored:
-        """Score one applicant: a batch of one."""
-        return self.score_many({name: [value] for name, value in values.items()})[0]
-
-    def score_many(self, values: Mapping[str, Values]) -> list[Scored]:
-        """Score n applicants.
+        """Score one applicant.
 
         Parameters
         ----------
-        values : mapping of str to sequence
-            Feature name to its n values, missing as None or NaN; features that the model does not
-            know are ignored.
-
-        Returns
-        -------
-        list of Scored
-            One for each applicant, in order.
+        values : mapping of str to float, int, bool, str or None
+            Feature name to its value, missing as None or NaN; what the model does not know is ignored. A number is
+            compared as float32, and a category that the model was not trained on is none of those that it was.
         """
-        margins, impacts = self.tables.explain(self._layout.encode(values))
-        impacts *= self.calibration.slope
-        return [self._scored(margin, row) for margin, row in zip(margins.tolist(), impacts.tolist(), strict=True)]
-
-    def _scored(self, margin: float, impacts: list[float]) -> Scored:
-        by_feature = dict.fromkeys(self.features, 0.0)
-        for column, impact in zip(self.columns, impacts, strict=True):
-            by_feature[column.feature] += impact
+        codes = 0
+        for name, number in self._numbers:
+            codes |= number.at(values.get(name))
+        for name, category in self._categories:
+            codes |= category.at(values.get(name))
+        sums = self._lookup.sums(codes)
+        margin = self.tables.base_margin + sums.item(0)
         return Scored(
             pd=probability(self.calibration.log_odds(margin)),
             interval=self.calibration.interval(margin),
             reference_log_odds=self._reference_log_odds,
-            impacts=by_feature,
+            impacts=dict(zip(self.features, (sums[1:] * self.calibration.slope).tolist(), strict=True)),
         )
+
+
+@dataclass(frozen=True)
+class _Category:
+    """What one category adds to the codes: of each value that has a column, of any other, of none."""
+
+    known: dict[str, int]
+    other: int
+    missing: int
+
+    def at(self, value: object) -> int:
+        return self.known.get(value, self.other) if isinstance(value, str) else self.missing
+
+
+def _readers(
+    columns: Sequence[Column], switches: Sequence[Switch]
+) -> tuple[list[tuple[str, Switch]], list[tuple[str, _Category]]]:
+    """Return how numbers and categories become codes; what has no condition is left out."""
+    numbers: list[tuple[str, Switch]] = []
+    marks: dict[str, dict[str, Switch]] = {}
+    for column, switch in zip(columns, switches, strict=False):
+        if column.category:
+            marks.setdefault(column.feature, {})[column.category] = switch
+        else:
+            numbers.append((column.feature, switch))
+    categories = []
+    for feature, by_value in marks.items():
+        own = list(by_value.values())
+        known = {value: _together(one.at(float(one is mark)) for one in own) for value, mark in by_value.items()}
+        other = _together(one.at(0.0) for one in own)
+        categories.append((feature, _Category(known, other, _together(one.missing for one in own))))
+    return numbers, categories
+
+
+def _together(codes: Iterable[int]) -> int:
+    return reduce(or_, codes, 0)

@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import InputError
 from training.columns import Matrix
-from training.reference_shap import Floats, ShapTables
+from training.lookup import Floats
+from training.reference_shap import ShapTables
 
 MAX_PATH_FEATURES = 8  # a code has eight bits
 _BRANCH_CONDITIONS = 7  # tables double with each, and should fit a processor's cache

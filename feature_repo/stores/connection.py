@@ -19,7 +19,7 @@ from feature_repo.stores.protocol import bulk
 
 DEADLINE = 0.25
 _IDLE = 8
-_TOGETHER = 32
+_TOGETHER = 8
 _LATE = 1.2
 _PATIENCE = 4
 _PING = b"*1\r\n$4\r\nPING\r\n"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import struct
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from feature_repo.contract import Kind
 from feature_repo.stores.stored import Scalar
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STRING, _INT32, _INT64, _DOUBLE, _FLOAT, _BOOL = 0x12, 0x18, 0x20, 0x29, 0x35, 0x38
-_NUMBER = struct.Struct("<xd")
+_STRING, _INT32, _INT64, DOUBLE, _FLOAT, _BOOL = 0x12, 0x18, 0x20, 0x29, 0x35, 0x38
+unpack_double = struct.Struct("<xd").unpack
 _SECONDS, _NANOS = 0x08, 0x10
 _NULL = b"\x98\x01\x00"
 _KINDS: dict[Kind, tuple[type, ...]] = {"number": (float, int), "count": (int,), "flag": (bool,), "category": (str,)}
@@ -42,9 +43,6 @@ def decode_value(raw: bytes, kind: Kind) -> Scalar | None:
     >>> decode_value(bytes.fromhex("29000000000000f83f"), "number"), decode_value(b"", "count")
     (1.5, None)
     """
-    if len(raw) == 9 and raw[0] == _DOUBLE and kind == "number":  # by far the most
-        plain: float = _NUMBER.unpack(raw)[0]
-        return plain if math.isfinite(plain) else None
     if not raw or raw == _NULL:
         return None
     value = _scalar(raw)
@@ -56,6 +54,11 @@ def decode_value(raw: bytes, kind: Kind) -> Scalar | None:
     return number if math.isfinite(number) else None
 
 
+decode_repeated = lru_cache(1 << 14)(decode_value)
+"""`decode_value` of what many applicants share: counts, flags, categories."""
+
+
+@lru_cache(1 << 14)  # applicants and views often share them
 def decode_timestamp(raw: bytes) -> datetime:
     """Decode a `Timestamp` to microseconds, UTC; no bytes are the epoch.
 
@@ -90,8 +93,8 @@ def decode_timestamp(raw: bytes) -> datetime:
 def _scalar(raw: bytes) -> Scalar:
     tag = raw[0]
     try:
-        if tag == _DOUBLE and len(raw) == 9:
-            return float(struct.unpack_from("<d", raw, 1)[0])
+        if tag == DOUBLE and len(raw) == 9:
+            return float(unpack_double(raw)[0])
         if tag == _FLOAT and len(raw) == 5:
             return float(struct.unpack_from("<f", raw, 1)[0])
         if tag in (_INT64, _INT32, _BOOL):

@@ -16,8 +16,7 @@ from feature_repo.errors import CandorError, InputError
 from monitoring.decision_record import DecisionRecord, Shadow
 from services.scoring.errors import FieldProblem
 from services.scoring.model import ScoringModel
-from services.scoring.record import Case, Role
-from services.scoring.together import settle_together
+from services.scoring.record import Case, Role, settle_all
 
 _logger = logging.getLogger(__name__)
 _WHOLE = 2**64
@@ -81,7 +80,7 @@ def settle_between(
         if isinstance(answer, DecisionRecord) and not challenge.looks_on
     }
     rest = [index for index in range(len(cases)) if index not in found]
-    settled = settle_together([cases[index] for index in rest], champion, [roles[index] for index in rest])
+    settled = settle_all([cases[index] for index in rest], champion, [roles[index] for index in rest])
     found |= zip(rest, settled, strict=True)
     return [found[index] for index in range(len(cases))]
 
@@ -93,7 +92,7 @@ def _challengers(
     role = Role("challenger", challenge.experiment)
     answers: list[DecisionRecord | InputError] | list[Exception]
     try:
-        answers = settle_together(asked, challenge.model, [role] * len(asked))
+        answers = settle_all(asked, challenge.model, [role] * len(asked))
     except Exception as error:  # whatever is wrong with it, the champion decides
         _logger.exception("challenger %s cannot decide", challenge.model.name.version)
         answers = [error] * len(asked)

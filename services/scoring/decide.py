@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from feature_repo.stores.stored import Scalar, StoredFeatures, StoredView
+from monitoring.decision_record import Input
 from services.scoring import offer, reasons
 from services.scoring.errors import FieldProblem
-from services.scoring.inputs import Input
 from services.scoring.loan_request import LoanRequest
 from services.scoring.model import ScoringModel
 from services.scoring.pricing import Loan
@@ -29,8 +30,7 @@ from validation.guard import Violation
 _EXPLAINED = 3
 
 
-@dataclass(frozen=True)
-class Occasion:
+class Occasion(msgspec.Struct, frozen=True, gc=False):
     """Which decision this is and when it is made.
 
     Parameters
@@ -46,8 +46,7 @@ class Occasion:
     as_of: datetime
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """A decision with what it was reached from, for the log."""
 
     decision: Decision
@@ -110,8 +109,7 @@ def decide(
     return Verdict(decision, scored)
 
 
-@dataclass(frozen=True)
-class _Weighed:
+class _Weighed(msgspec.Struct, frozen=True, gc=False):
     """What became of a request: reasons only of a decline, doubts only of a review."""
 
     recommendation: Recommendation

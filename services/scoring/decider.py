@@ -19,8 +19,7 @@ from services.scoring.errors import UnknownError
 from services.scoring.loan_request import LoanRequest
 from services.scoring.metrics import Metrics
 from services.scoring.model import ScoringModel
-from services.scoring.record import Case, new_decision_id, settle
-from services.scoring.together import settle_together
+from services.scoring.record import Case, new_decision_id, settle, settle_all
 
 _SLICE = 25  # decisions between two looks at what else the event loop has to do
 
@@ -99,7 +98,7 @@ class Decider:
             part = places[start : start + _SLICE]
             chosen = [cases[place] for place in part]
             if challenge is None:
-                settled = settle_together(chosen, model)
+                settled = settle_all(chosen, model)
             else:
                 theirs = await self._theirs([bodies[place] for place in part], chosen, model, challenge)
                 settled = settle_between(chosen, model, challenge, theirs)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-
-import msgspec
 
 from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.on_demand import affordability
 from feature_repo.stores.stored import Scalar, StoredFeatures
+from monitoring.decision_record import Input
 from services.scoring.loan_request import LoanRequest
 
 REQUEST = "request"
@@ -20,24 +18,6 @@ _TYPICAL: dict[str, float] = {
     "debt_to_income_ratio": 0.2,
     "inflow_90d": 6000.0,
 }
-
-
-class Input(msgspec.Struct, frozen=True, gc=False):
-    """One value with its origin.
-
-    Parameters
-    ----------
-    value : float, int, bool, str or None
-        None when missing, or stored but STALE.
-    source : str
-        Name of the view, stored or on-demand, or ``"request"``.
-    event_timestamp : datetime or None
-        When a stored value was true, UTC.
-    """
-
-    value: Scalar | None
-    source: str
-    event_timestamp: datetime | None = None
 
 
 def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> dict[str, Input]:
@@ -51,15 +31,17 @@ def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> 
     inputs: dict[str, Input] = {}
     for view in contract.views:
         held = stored.views[view.name]
+        values = held.values if held.status == "PRESENT" else {}
+        origin = view.name, held.event_timestamp
         for spec in view.features:
-            value = held.values.get(spec.name) if held.status == "PRESENT" else None
-            inputs[spec.name] = Input(value, view.name, held.event_timestamp)
+            inputs[spec.name] = Input(values.get(spec.name), *origin)
     for spec in contract.request:
         inputs[spec.name] = Input(None, REQUEST)
     # An inline null brings nothing: it must not take away what the store knows.
     inputs |= {name: Input(value, REQUEST) for name, value in request.given.items() if value is not None}
-    derived = derive({name: item.value for name, item in inputs.items()})
-    inputs |= {spec.name: Input(derived[spec.name], spec.view) for spec in contract.on_demand}
+    derived = derive({name: inputs[name].value if name in inputs else None for name in _TYPICAL})
+    for spec in contract.on_demand:
+        inputs[spec.name] = Input(derived[spec.name], spec.view)
     return inputs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -44,8 +43,7 @@ _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAMED = re.compile(r"^Object (?:contains unknown|missing required) field `([^`]*)`$")
 
 
-@dataclass(frozen=True)
-class LoanRequest:
+class LoanRequest(msgspec.Struct, frozen=True, gc=False):
     """A valid request.
 
     Parameters
@@ -107,9 +105,7 @@ class RequestReader:
             raise FieldProblem(_located(str(error))) from None
         except msgspec.DecodeError as error:
             raise FieldProblem(("", str(error))) from None
-        return self._checked(
-            {name: value for name in asked.__struct_fields__ if (value := getattr(asked, name)) is not UNSET}
-        )
+        return self._checked(msgspec.to_builtins(asked))  # without what is not set
 
     def _checked(self, asked: dict[str, Any]) -> LoanRequest:
         problems = [(item.feature, item.message) for item in self._guard.check(asked)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,10 +21,6 @@ class Scores(Protocol):
 
     def score(self, values: Mapping[str, Any]) -> Scored:
         """Score one applicant from feature values, missing ones None."""
-        ...
-
-    def score_many(self, values: Mapping[str, Sequence[Any]]) -> list[Scored]:
-        """Score n applicants, each bit for bit as `score` does, from n values of each feature."""
         ...
 
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from feature_repo.contract import FeatureSpec
 from feature_repo.stores.stored import StoredView
-from services.scoring.inputs import REQUEST, Input
+from monitoring.decision_record import Input
+from services.scoring.inputs import REQUEST
 from services.scoring.model import ScoringModel
 from services.scoring.policy_sections import KnockOut
 from services.scoring.schemas import Reason

@@ -5,26 +5,24 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 
 import msgspec
 
+from feature_repo.errors import InputError
 from feature_repo.stores.stored import StoredFeatures
-from monitoring.decision_record import Arm, DecisionRecord, LoggedFeature, Shadow
+from monitoring.decision_record import Arm, DecisionRecord, Input, Shadow
 from services.scoring.decide import Occasion, Verdict, decide
-from services.scoring.inputs import Input, gather
+from services.scoring.inputs import gather
 from services.scoring.loan_request import LoanRequest
 from services.scoring.model import ScoringModel
-from services.scoring.schemas import maybe_iso
 
 _VERSION = version("candor")
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(msgspec.Struct, frozen=True, gc=False):
     """All that a decision is made of, beside the model."""
 
     request: LoanRequest
@@ -64,12 +62,22 @@ def settle(case: Case, model: ScoringModel, role: Role = ALONE) -> DecisionRecor
     return to_record(case, inputs, decide(case.request, case.stored, inputs, model, case.occasion), role)
 
 
+def settle_all(
+    cases: Sequence[Case], model: ScoringModel, roles: Sequence[Role] | None = None
+) -> list[DecisionRecord | InputError]:
+    """Return `settle` of each case, or the error that it raises."""
+    found: list[DecisionRecord | InputError] = []
+    for case, role in zip(cases, roles or [ALONE] * len(cases), strict=True):
+        try:
+            found.append(settle(case, model, role))
+        except InputError as error:
+            found.append(error)
+    return found
+
+
 def to_record(case: Case, inputs: Mapping[str, Input], verdict: Verdict, role: Role) -> DecisionRecord:
     """Return what the log keeps of a decision: everything that it was made of."""
-    decision, views = verdict.decision, case.stored.views
-    times: dict[datetime | None, str | None] = {None: None}  # the features of a view share theirs
-    for view in views.values():
-        times[view.event_timestamp] = maybe_iso(view.event_timestamp)
+    decision = verdict.decision
     return DecisionRecord(
         decision_id=case.occasion.decision_id,
         decided_at=case.occasion.decided_at,
@@ -83,10 +91,8 @@ def to_record(case: Case, inputs: Mapping[str, Input], verdict: Verdict, role: R
         pd=decision.default_probability,
         score=decision.credit_score,
         request=case.request.asked,
-        features={
-            name: LoggedFeature(item.value, item.source, times[item.event_timestamp]) for name, item in inputs.items()
-        },
-        views=views,
+        features=dict(inputs),
+        views=case.stored.views,
         impacts=verdict.scored.impacts,
         reference_log_odds=verdict.scored.reference_log_odds,
         guard=decision.guard,

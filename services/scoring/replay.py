@@ -17,8 +17,7 @@ from monitoring.decision_record import DecisionRecord
 from services.scoring.champion import load_model
 from services.scoring.decide import Occasion
 from services.scoring.model import ScoringModel
-from services.scoring.record import Case
-from services.scoring.together import settle_together
+from services.scoring.record import Case, settle_all
 
 _KEPT_MODELS = 4
 _CHUNK = 500
@@ -90,7 +89,7 @@ def replay(records: Sequence[DecisionRecord], model: ScoringModel) -> list[Repla
         All citing the bundle of `model`.
     """
     cases = [_case(record, model) for record in records]
-    made = iter(settle_together([case for case in cases if isinstance(case, Case)], model))
+    made = iter(settle_all([case for case in cases if isinstance(case, Case)], model))
     return [
         _compare(record, next(made) if isinstance(case, Case) else case)
         for record, case in zip(records, cases, strict=True)

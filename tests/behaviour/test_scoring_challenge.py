@@ -106,9 +106,6 @@ class Broken(LinearScorer):
     def score(self, values):
         raise ZeroDivisionError
 
-    def score_many(self, values):
-        raise ZeroDivisionError
-
 
 def decide_once(home, challenge, body):
     """Decide by the home's champion and a challenger that is no bundle."""

@@ -162,7 +162,7 @@ class KeyFile:
 
 
 class KeyRing:
-    """The keys in force, looked up again at most twice a second.
+    """The keys in force, looked up again twice a second, and when a key is presented that is none of them.
 
     While the file cannot be read the keys known last stay in force; a file that is gone holds none.
 
@@ -180,17 +180,16 @@ class KeyRing:
 
     def find(self, presented: bytes) -> ApiKey | None:
         """Return the key that was presented, expired or revoked ones too; None if it is none of ours."""
-        self._look()
-        found = self._keys.get(presented[len(_PREFIX) : len(_PREFIX) + _ID_LENGTH])
+        identity = presented[len(_PREFIX) : len(_PREFIX) + _ID_LENGTH]
+        if time.monotonic() >= self._looks_at or identity not in self._keys:  # a new key works at once
+            self._look()
+        found = self._keys.get(identity)
         if found is None or not hmac.compare_digest(_digest(presented), found[1]):
             return None
         return found[0]
 
     def _look(self) -> None:
-        now = time.monotonic()
-        if now < self._looks_at:
-            return
-        self._looks_at = now + _LOOK_EVERY
+        self._looks_at = time.monotonic() + _LOOK_EVERY
         try:
             stat = self._file.path.stat()
             mark = (stat.st_mtime_ns, stat.st_ino, stat.st_size)

@@ -12,9 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from monitoring.decision_record import DecisionRecord
+from monitoring.decision_record import DecisionRecord, Input
 from services.scoring import reasons
-from services.scoring.inputs import Input
 from services.scoring.model import ScoringModel
 from services.scoring.notices.lender import Bureau, Lender, Party
 from services.scoring.schemas import Decision, Terms

@@ -104,10 +104,6 @@ class LinearScorer:
         pd = probability(self.base + sum(impacts.values()))
         return Scored(pd, (max(pd - self.width / 2, 0.0), min(pd + self.width / 2, 1.0)), self.base, impacts)
 
-    def score_many(self, values: Mapping[str, Any]) -> list[Scored]:
-        rows = zip(*values.values(), strict=True)
-        return [self.score(dict(zip(values, row, strict=True))) for row in rows]
-
 
 def a_model(scorer: LinearScorer | None = None, policy: bytes | None = None, version: str = "3") -> ScoringModel:
     name = ModelName("candor-pd", version, CONTRACT.service, f"sha256:{version}")
