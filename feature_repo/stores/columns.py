@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from feature_repo.contract import Kind
 from feature_repo.stores.stored import Scalar
-from feature_repo.stores.wire import decode_value
+from feature_repo.stores.wire import decode_repeated
 
 _DOUBLE = b"\x29"
 _SIZE = 9
@@ -37,6 +37,4 @@ def decode_column(column: Sequence[bytes | None], kind: Kind) -> Sequence[Scalar
             rest = iter(numbers)
             every = [next(rest) if raw else None for raw in column]
             return [number if number is not None and math.isfinite(number) else None for number in every]
-    # counts, flags and categories take few different values
-    known = {raw: None if raw is None else decode_value(raw, kind) for raw in set(column)}
-    return [known[raw] for raw in column]
+    return [None if raw is None else decode_repeated(raw, kind) for raw in column]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from feature_repo.contract import Kind
 from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import parse_address
 from feature_repo.stores.columns import decode_column
 from feature_repo.stores.connection import DEADLINE, RedisConnection, Row
-from feature_repo.stores.online_columns import ViewColumns, decode_columns
 from feature_repo.stores.plan import OnlinePlan, ViewPlan
 from feature_repo.stores.stored import CLOCK_SKEW, Scalar, StoredFeatures, StoredView
-from feature_repo.stores.wire import decode_timestamp, decode_value
+from feature_repo.stores.wire import DOUBLE, decode_repeated, decode_timestamp, unpack_double
 
 
 class PlanDecoder:
@@ -30,24 +30,13 @@ class PlanDecoder:
         self._plan = plan
         self._address = address
         self.fields: list[bytes] = []
+        self._slots = [[(slot.name, slot.kind) for slot in view.slots] for view in plan.views]
         for view in plan.views:
             self.fields += [view.timestamp_field.encode(), *(bytes.fromhex(slot.hash) for slot in view.slots)]
 
     def question(self, applicant_id: str) -> tuple[bytes, list[bytes]]:
         """Return the key of an applicant and the fields of its hash."""
         return self._plan.key(applicant_id), self.fields
-
-    def rows_of(self, hashes: Sequence[Sequence[bytes]]) -> list[Row]:
-        """Return the fields of the plan from whole hashes, each a field, its value, the next field and so on."""
-        rows: list[Row] = []
-        names: Sequence[bytes] = ()
-        for pairs in hashes:
-            if pairs[::2] != names:  # most hashes are laid out like the one before
-                names = pairs[::2]
-                place = {field: 2 * index + 1 for index, field in enumerate(names)}
-                places = [place.get(field, -1) for field in self.fields]
-            rows.append([pairs[at] if at > 0 else None for at in places])
-        return rows
 
     def decode(self, applicant_id: str, row: Row, now: datetime) -> StoredFeatures:
         """Return what the fields of one hash say.
@@ -59,21 +48,11 @@ class PlanDecoder:
         """
         views = {}
         start = 0
-        for view in self._plan.views:
-            end = start + 1 + len(view.slots)
-            views[view.name] = self._view(view, row[start:end], now)
+        for view, slots in zip(self._plan.views, self._slots, strict=True):
+            end = start + 1 + len(slots)
+            views[view.name] = self._view(view, slots, row[start:end], now)
             start = end
         return StoredFeatures(applicant_id, views)
-
-    def decode_columns(self, rows: Sequence[Row], now: datetime) -> dict[str, ViewColumns]:
-        """Return what the fields of n hashes say, as columns view by view; errors as for `decode`."""
-        columns = list(zip(*rows, strict=True)) or [()] * len(self.fields)
-        try:
-            return decode_columns(self._plan, columns, now)
-        except ValueError:  # one at a time, so that the error can name what is wrong
-            for row in rows:
-                self.decode("", row, now)
-            raise
 
     def decode_many(self, applicant_ids: Sequence[str], rows: Sequence[Row], now: datetime) -> list[StoredFeatures]:
         """Return what the fields of n hashes say, decoded a field at a time; errors as for `decode`."""
@@ -92,7 +71,7 @@ class PlanDecoder:
         found = zip(applicant_ids, zip(*views, strict=True), strict=True)
         return [StoredFeatures(name, dict(zip(names, row, strict=True))) for name, row in found]
 
-    def _view(self, view: ViewPlan, row: Row, now: datetime) -> StoredView:
+    def _view(self, view: ViewPlan, slots: Sequence[tuple[str, Kind]], row: Row, now: datetime) -> StoredView:
         stamp = row[0]
         if stamp is None:
             return _MISSING
@@ -100,9 +79,14 @@ class PlanDecoder:
         values: dict[str, Scalar | None] = {}
         try:
             event = decode_timestamp(stamp)
-            for slot, raw in zip(view.slots, row[1:], strict=True):
-                name = slot.name
-                values[name] = None if raw is None else decode_value(raw, slot.kind)
+            for (name, kind), raw in zip(slots, row[1:], strict=True):
+                if not raw:
+                    values[name] = None
+                elif kind == "number" and len(raw) == 9 and raw[0] == DOUBLE:  # by far the most
+                    (number,) = unpack_double(raw)
+                    values[name] = number if number - number == 0 else None  # neither infinite nor NaN
+                else:
+                    values[name] = decode_repeated(raw, kind)
         except ValueError as error:
             raise UnavailableError(
                 f"online store: Redis at {self._address} holds no Feast value in {view.name}:{name} ({error}); "

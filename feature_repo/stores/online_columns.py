@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.contract import Kind
 from feature_repo.stores.columns import decode_column
+from feature_repo.stores.online_answers import Part
+from feature_repo.stores.online_instants import Micros, instants
+from feature_repo.stores.online_layout import Column, cells
 from feature_repo.stores.plan import OnlinePlan, ViewPlan
-from feature_repo.stores.stored import CLOCK_SKEW, Scalar
-from feature_repo.stores.wire import decode_timestamp
+from feature_repo.stores.stored import CLOCK_SKEW, Scalar, StoredFeatures, StoredView
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOUBLE = np.dtype([("tag", "u1"), ("value", "<f8")])
 _MICROS = 1_000_000
+_FOREVER = np.iinfo(np.int64).max // _MICROS
 
 Instants = npt.NDArray[np.datetime64]
-Name = tuple[str, str]  # view and feature
-Values = npt.NDArray[np.float64] | Sequence[Scalar | None]
+Known = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
+Values = Numbers | Sequence[Scalar | None]
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,22 @@ class ViewColumns:
     values: dict[str, Values]
 
 
-def decode_columns(
-    plan: OnlinePlan, columns: Sequence[Sequence[bytes | None]], now: datetime
-) -> dict[str, ViewColumns]:
+@dataclass(frozen=True)
+class _Decoded:
+    """The event times of v views, their f numbers and their other features, of n applicants."""
+
+    stamps: Micros  # (v, n)
+    numbers: Numbers  # (f, n)
+    others: list[Sequence[Scalar | None]]
+
+
+def decode_columns(plan: OnlinePlan, parts: Sequence[Part], now: datetime) -> dict[str, ViewColumns]:
     """Return what the fields of n hashes say, view by view.
 
     Parameters
     ----------
-    columns : sequence of sequence of bytes or None
-        For each field of the plan (of a view its event time, then its features) n values.
+    parts : sequence of Part
+        Of a view its event time, then its features; each of the n hashes is in one part.
     now : datetime
         Instant from which age is measured, with a zone.
 
@@ -61,78 +71,109 @@ def decode_columns(
     ValueError
         If they hold bytes that are not Feast's.
     """
-    raw = iter(columns)
-    stamps = {}
-    features: dict[Name, tuple[Kind, Sequence[bytes | None]]] = {}
-    for view in plan.views:
-        stamps[view.name] = tuple(next(raw))
-        features |= {(view.name, slot.name): (slot.kind, next(raw)) for slot in view.slots}
-    decoded = _decoded(features)
+    found = _together(parts, [_decoded(plan, part.columns) for part in parts])
+    owners = np.repeat(np.arange(len(plan.views)), [_numbers_in(view) for view in plan.views])
+    ttl = np.array([view.ttl_seconds or _FOREVER for view in plan.views]).reshape(-1, 1)
+    event = found.stamps.view("datetime64[us]")
+    age = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us") - event
+    known = np.asarray(age >= np.timedelta64(-CLOCK_SKEW, "s"))  # NaT is neither late nor early
+    status = np.where(known, np.where(age > ttl.astype("timedelta64[s]"), "STALE", "PRESENT"), "MISSING")
+    numbers = found.numbers
+    if not known.all():
+        event = np.where(known, event, np.datetime64("NaT"))
+        numbers = np.where(known[owners], numbers, np.nan)
+    number, other = iter(numbers), iter(found.others)
     views = {}
-    told: dict[tuple[bytes | None, ...], Instants] = {}  # views of one source have the same event times
-    for view in plan.views:
-        if stamps[view.name] not in told:
-            told[stamps[view.name]] = _instants(stamps[view.name])
-        values = {slot.name: decoded[view.name, slot.name] for slot in view.slots}
-        views[view.name] = _view(view, told[stamps[view.name]], values, now)
+    for place, view in enumerate(plan.views):
+        values: dict[str, Values] = {
+            slot.name: next(number) if slot.kind == "number" else _only(next(other), known[place])
+            for slot in view.slots
+        }
+        views[view.name] = ViewColumns(status[place], event[place], values)
     return views
 
 
-def _view(view: ViewPlan, event: Instants, values: dict[str, Values], now: datetime) -> ViewColumns:
-    age = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us") - event
-    known = age >= np.timedelta64(-CLOCK_SKEW, "s")  # NaT is neither late nor early
-    stale = age > np.timedelta64(view.ttl_seconds, "s") if view.ttl_seconds else np.zeros(len(event), np.bool_)
-    status = np.where(known, np.where(stale, "STALE", "PRESENT"), "MISSING")
+def stored_features(applicant_ids: Sequence[str], views: dict[str, ViewColumns], now: datetime) -> list[StoredFeatures]:
+    """Return columns as what is known of each applicant."""
+    until = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    missing = StoredView("MISSING", None, None, {})
+    zoned: dict[datetime, datetime] = {}  # views of one source have the same event times
+    told: list[list[StoredView]] = []
+    for view in views.values():
+        names = list(view.values)
+        rows: Iterable[tuple[Scalar | None, ...]] = zip(*map(_plain, view.values.values()), strict=True)
+        if not names:
+            rows = [()] * len(applicant_ids)
+        ages = (until - view.event_timestamp).view(np.int64) // _MICROS
+        instants = view.event_timestamp.tolist()
+        zoned |= {event: event.replace(tzinfo=UTC) for event in set(instants) - zoned.keys() if event}
+        told.append(
+            [
+                StoredView(status, zoned[event], age, dict(zip(names, row, strict=True))) if event else missing
+                for status, event, age, row in zip(view.status.tolist(), instants, ages.tolist(), rows, strict=True)
+            ]
+        )
+    return [
+        StoredFeatures(name, dict(zip(views, row, strict=True)))
+        for name, row in zip(applicant_ids, zip(*told, strict=True), strict=True)
+    ]
+
+
+def _numbers_in(view: ViewPlan) -> int:
+    return sum(slot.kind == "number" for slot in view.slots)
+
+
+def _together(parts: Sequence[Part], decoded: Sequence[_Decoded]) -> _Decoded:
+    """Return what the parts say in the order of the whole."""
+    if len(decoded) == 1:
+        return decoded[0]  # whose places are in order
+    order = np.argsort(np.concatenate([part.places for part in parts]))
+    stamps = np.concatenate([part.stamps for part in decoded], axis=1)[:, order]
+    numbers = np.concatenate([part.numbers for part in decoded], axis=1)[:, order]
+    others: list[Sequence[Scalar | None]] = []
+    for columns in zip(*(part.others for part in decoded), strict=True):
+        column = list(chain.from_iterable(columns))
+        others.append([column[place] for place in order.tolist()])
+    return _Decoded(stamps, numbers, others)
+
+
+def _decoded(plan: OnlinePlan, columns: Sequence[Column]) -> _Decoded:
+    raw = iter(columns)
+    stamps, numbers, others = [], [], []
+    for view in plan.views:
+        stamps.append(next(raw))
+        for slot in view.slots:
+            if slot.kind == "number":
+                numbers.append(next(raw))
+            else:
+                others.append(decode_column(cells(next(raw)), slot.kind))
+    return _Decoded(instants(stamps), _numbers(numbers, len(columns[0])), others)
+
+
+def _numbers(columns: Sequence[Column], count: int) -> Numbers:
+    """Decode numbers, those that are doubles throughout at once."""
+    found = np.empty((len(columns), count))
+    doubles = {place: raw for place, raw in enumerate(columns) if isinstance(raw, np.ndarray) and raw.shape[1] == 9}
+    if doubles:
+        cell = np.stack(list(doubles.values())).view(_DOUBLE)[..., 0]
+        if (cell["tag"] == 0x29).all():
+            found[list(doubles)] = np.where(np.isfinite(cell["value"]), cell["value"], np.nan)
+        else:
+            doubles = {}
+    for place, raw in enumerate(columns):
+        if place not in doubles:
+            found[place] = np.array(decode_column(cells(raw), "number"), dtype=np.float64)
+    return found
+
+
+def _only(column: Sequence[Scalar | None], known: Known) -> Sequence[Scalar | None]:
     if known.all():
-        return ViewColumns(status, event, values)
-    hidden = {name: _only(column, known) for name, column in values.items()}
-    return ViewColumns(status, np.where(known, event, np.datetime64("NaT")), hidden)
-
-
-def _only(column: Values, known: npt.NDArray[np.bool_]) -> Values:
-    if isinstance(column, np.ndarray):
-        return np.where(known, column, np.nan)
+        return column
     return [value if seen else None for value, seen in zip(column, known.tolist(), strict=True)]
 
 
-def _decoded(features: dict[Name, tuple[Kind, Sequence[bytes | None]]]) -> dict[Name, Values]:
-    """Decode all features, those that are doubles throughout at once."""
-    numbers = {name: raw for name, (kind, raw) in features.items() if kind == "number"}
-    cells = [raw or b"" for column in numbers.values() for raw in column]
-    decoded: dict[Name, Values] = {}
-    if cells and set(map(len, cells)) == {_DOUBLE.itemsize}:
-        matrix = np.frombuffer(b"".join(cells), _DOUBLE).reshape(len(numbers), -1)
-        if (matrix["tag"] == 0x29).all():
-            finite = np.where(np.isfinite(matrix["value"]), matrix["value"], np.nan)
-            decoded = dict(zip(numbers, finite, strict=True))
-    for name, (kind, raw) in features.items():
-        if name not in decoded:
-            plain = decode_column(raw, kind)
-            decoded[name] = np.array(plain, dtype=np.float64) if kind == "number" else plain
-    return decoded
-
-
-def _instants(stamps: Sequence[bytes | None]) -> Instants:
-    micros = np.full(len(stamps), np.iinfo(np.int64).min)  # which is NaT
-    lengths = np.array([-1 if stamp is None else len(stamp) for stamp in stamps])
-    for length in np.unique(lengths[lengths >= 0]).tolist():
-        places = np.flatnonzero(lengths == length)
-        micros[places] = _micros([stamps[place] or b"" for place in places.tolist()], length)
-    return micros.view("datetime64[us]")
-
-
-def _micros(stamps: Sequence[bytes], length: int) -> npt.NDArray[np.int64]:
-    """Return microseconds since 1970 of protobuf timestamps of one length."""
-    cells = np.frombuffer(b"".join(stamps), np.uint8).reshape(len(stamps), length).astype(np.int64)
-    if length >= 6 and (cells[:, 0] == 0x08).all() and (cells[:, 1:5] > 0x7F).all() and (cells[:, 5] < 0x80).all():
-        seconds = _varint(cells[:, 1:6])
-        if length == 6:
-            return seconds * _MICROS
-        rest = cells[:, 6:]
-        if (rest[:, 0] == 0x10).all() and (rest[:, 1:-1] > 0x7F).all() and (rest[:, -1] < 0x80).all():
-            return seconds * _MICROS + _varint(rest[:, 1:]) // 1000
-    return np.array([(decode_timestamp(stamp) - _EPOCH) // np.timedelta64(1, "us").item() for stamp in stamps])
-
-
-def _varint(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return (groups & 0x7F) @ (1 << 7 * np.arange(groups.shape[1]))
+def _plain(column: Values) -> Sequence[Scalar | None]:
+    if not isinstance(column, np.ndarray):
+        return column
+    numbers: list[float] = column.tolist()
+    return [None if number != number else number for number in numbers] if np.isnan(column).any() else numbers

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from redis import Connection, ConnectionPool, SSLConnection, exceptions
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+import numpy as np
 
-from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import parse_address
 from feature_repo.stores.connection import Row
 from feature_repo.stores.online import PlanDecoder
-from feature_repo.stores.online_columns import ViewColumns
+from feature_repo.stores.online_answers import Answers, Part, one_by_one
+from feature_repo.stores.online_columns import ViewColumns, decode_columns, stored_features
+from feature_repo.stores.online_layout import cells
+from feature_repo.stores.online_socket import RedisSockets
 from feature_repo.stores.plan import OnlinePlan
 from feature_repo.stores.protocol import bulk
 from feature_repo.stores.stored import StoredFeatures
 
-_WHOLE = b"*2\r\n" + bulk(b"HGETALL")
+_FEW = 24  # applicants that are read faster one by one
 _MOST = 4  # field names and values in an answer, for each field that was wanted
 
 
@@ -43,22 +44,14 @@ class SyncOnlineReader:
 
     def __init__(self, plan: OnlinePlan, connection_string: str, timeout: float = 2.0) -> None:
         address = parse_address(connection_string)
-        options = {name: value for name, value in address.options.items() if name != "ssl"}
-        self._address = str(address)
-        self._decoder = PlanDecoder(plan, self._address)
+        self._plan = plan
+        self._redis = RedisSockets(address, timeout)
+        self._decoder = PlanDecoder(plan, str(address))
         fields = self._decoder.fields
-        self._head = b"*%d\r\n" % (2 + len(fields)) + bulk(b"HMGET")
-        self._tail = b"".join(map(bulk, fields))
-        self._asks_whole = True
-        self._pool = ConnectionPool(
-            connection_class=SSLConnection if address.options.get("ssl") else Connection,
-            host=address.host,
-            port=address.port,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            **options,
-        )
+        self._fields = _Question(plan, b"HMGET", fields)
+        self._hash = _Question(plan, b"HGETALL", ())
+        self._answers = {self._fields: Answers(fields, whole=False), self._hash: Answers(fields, whole=True)}
+        self._many = self._hash
 
     def read(self, applicant_id: str, now: datetime) -> StoredFeatures:
         """Read one applicant; one that the store does not know is all MISSING.
@@ -73,49 +66,77 @@ class SyncOnlineReader:
         UnavailableError
             If Redis does not answer in time, or holds bytes that are not Feast's.
         """
-        return self.read_many([applicant_id], now)[0]
+        return self._one_by_one([applicant_id], now)[0]
 
     def read_many(self, applicant_ids: Sequence[str], now: datetime) -> list[StoredFeatures]:
         """Read n applicants with one round trip, in the order given; errors as for `read`."""
-        rows = self._rows(applicant_ids)
-        if len(rows) == 1:
-            return [self._decoder.decode(applicant_ids[0], rows[0], now)]
-        return self._decoder.decode_many(applicant_ids, rows, now)
+        if len(applicant_ids) <= _FEW or not self._plan.views:
+            return self._one_by_one(applicant_ids, now)
+        return stored_features(applicant_ids, self.read_columns(applicant_ids, now), now)
 
     def read_columns(self, applicant_ids: Sequence[str], now: datetime) -> dict[str, ViewColumns]:
         """Read n applicants with one round trip, as columns by view; errors as for `read`."""
-        return self._decoder.decode_columns(self._rows(applicant_ids), now)
+        if not self._plan.views:
+            return {}
+        parts = self._parts(applicant_ids)
+        try:
+            return decode_columns(self._plan, parts, now)
+        except ValueError:
+            return decode_columns(self._plan, [self._checked(part, now) for part in parts], now)
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.disconnect()
+        self._redis.close()
 
-    def _rows(self, applicant_ids: Sequence[str]) -> list[Row]:
-        """Ask for the fields, or for whole hashes, which costs Redis a third, unless most of them is of no use."""
-        if not applicant_ids or not self._tail:
-            return [[] for _ in applicant_ids]
-        keys = [self._decoder.question(name)[0] for name in applicant_ids]
-        if len(keys) == 1 or not self._asks_whole:
-            return self._answers(b"".join([self._head + bulk(key) + self._tail for key in keys]), len(keys))
-        hashes = self._answers(b"".join([_WHOLE + bulk(key) for key in keys]), len(keys))
-        self._asks_whole = sum(map(len, hashes)) <= _MOST * len(keys) * len(self._decoder.fields)
-        return self._decoder.rows_of(hashes)
+    def _one_by_one(self, applicant_ids: Sequence[str], now: datetime) -> list[StoredFeatures]:
+        rows: Sequence[Row] = [[] for _ in applicant_ids]
+        if applicant_ids and self._plan.views:
+            count = len(applicant_ids)
+            rows = self._redis.ask(self._fields.of(applicant_ids), lambda data: one_by_one(data, count))
+        return [self._decoder.decode(name, row, now) for name, row in zip(applicant_ids, rows, strict=True)]
 
-    def _answers(self, commands: bytes, count: int) -> list[Any]:
-        try:
-            return self._ask(commands, count)
-        except exceptions.RedisError as error:
-            # Redis errors may quote what was sent to them, so that none of their text is repeated.
-            name = type(error).__name__
-            raise UnavailableError(f"online store: Redis at {self._address} gives no answer ({name})") from None
+    def _parts(self, applicant_ids: Sequence[str]) -> list[Part]:
+        """Ask for whole hashes, which costs Redis less than to look for fields, unless most of them is of no use."""
+        if not applicant_ids:
+            return [Part(np.arange(0), [()] * len(self._decoder.fields), 0)]
+        asked, count = self._many, len(applicant_ids)
+        parts = self._redis.ask(asked.of(applicant_ids), lambda data: self._answers[asked].parts(data, count))
+        if sum(part.items for part in parts) > _MOST * count * len(self._decoder.fields):
+            self._many = self._fields
+        return parts
 
-    def _ask(self, commands: bytes, count: int) -> list[Any]:
-        connection: Any = self._pool.get_connection()  # redis-py leaves its methods untyped
-        try:
-            connection.send_packed_command([commands], check_health=False)
-            return [connection.read_response(disable_decoding=True) for _ in range(count)]
-        except BaseException:
-            connection.disconnect()  # other answers may be under way
-            raise
-        finally:
-            self._pool.release(connection)
+    def _checked(self, part: Part, now: datetime) -> Part:
+        """Name bytes that are not Feast's, one applicant at a time; without an event time they are not looked at."""
+        rows = [list(row) for row in zip(*map(cells, part.columns), strict=True)]
+        for row in rows:
+            self._decoder.decode("", row, now)
+            start = 0
+            for view in self._plan.views:
+                end = start + 1 + len(view.slots)
+                if row[start] is None:
+                    row[start:end] = [None] * (end - start)
+                start = end
+        return replace(part, columns=list(zip(*rows, strict=True)))
+
+
+class _Question:
+    """A command about each of some applicants: what is before and after an ID in it is joined but once."""
+
+    def __init__(self, plan: OnlinePlan, name: bytes, arguments: Sequence[bytes]) -> None:
+        self._head = bytes.fromhex(plan.key_head)
+        tail = bytes.fromhex(plan.key_tail)
+        self._start = b"*%d\r\n" % (2 + len(arguments)) + bulk(name)
+        self._end = tail + b"\r\n" + b"".join(map(bulk, arguments))
+        self._rest = len(self._head) + 4 + len(tail)  # of a key, beside the ID
+
+    def of(self, applicant_ids: Sequence[str]) -> bytes:
+        """Return the commands; keys as by `OnlinePlan.key`."""
+        names = [name.encode() for name in applicant_ids]
+        starts = {
+            size: self._start + b"$%d\r\n" % (size + self._rest) + self._head + struct.pack("<I", size)
+            for size in set(map(len, names))
+        }
+        if len(starts) == 1:
+            (start,) = starts.values()
+            return start + (self._end + start).join(names) + self._end
+        return b"".join([part for name in names for part in (starts[len(name)], name, self._end)])
