@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -21,9 +23,10 @@ from feature_repo.stores.asof import ViewJoin, bounds
 from feature_repo.stores.lookup import join_view, worth_testing
 from feature_repo.stores.offline_entity import EntityFrame, is_text, plain
 from feature_repo.stores.offline_source import ParquetSource, first_line, open_source, reading
-from feature_repo.stores.prepared import kept_index, passing_index
+from feature_repo.stores.prepared import Index, kept_index, passing_index
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 2  # views: one is bisected on one core while another's files are read on the rest; more cost memory
 _EXACT = 2.0**53  # every integer up to here is a float of its own
 _STORED = {
     "numbers": re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN"),
@@ -179,25 +182,49 @@ def join_all(
     table, kept = entity.table, prepared
     aliases = entity.register(connection, sorted({column for join in joins for column in join.keys.values()}))
     connection.execute("set preserve_insertion_order = false")
-    for join in joins:
+    # A frame without any instant sees nothing; columns of the right type are all that is wanted.
+    seen = (entity.first, entity.last) if entity.first and entity.last else None
+    making = Lock()  # to sort two sources at once would take twice the memory
+
+    def joined(own: duckdb.DuckDBPyConnection, join: ViewJoin) -> dict[str, Any]:
+        nonlocal kept
+        own.execute("set timezone = 'UTC'")
         columns = [aliases[column] for column in join.keys.values()]
-        # A frame without any instant sees nothing; columns of the right type are all that is wanted.
-        seen = (entity.first, entity.last) if entity.first and entity.last else None
         where = bounds(join, *seen) if seen else "false"
-        with reading(join.source.name):
-            joined = None
-            if kept is not None:
-                try:
-                    joined = _join_kept(connection, join, kept, columns, where, seen, len(table))
-                except (OSError, duckdb.IOException) as error:
-                    _log.warning("no index is kept in %s: %s", kept, first_line(error))
+
+        def tested(index: Index) -> str:
+            return where if not seen or worth_testing(join, index, *seen) else "true"
+
+        if kept is not None:
+            try:
+                return _join_kept(own, join, kept, making, columns, tested, len(table))
+            except (OSError, duckdb.IOException) as error:
+                with making:
+                    if kept is not None:
+                        _log.warning("no index is kept in %s: %s", kept, first_line(error))
                     kept = None
-            if joined is None:
-                with passing_index(connection, join, columns, where, passing) as index:
-                    joined = join_view(connection, join, index, columns, where, len(table))
+        with ExitStack() as made:
+            with making:
+                index = made.enter_context(passing_index(own, join, columns, where, passing))
+            return join_view(own, join, index, columns, lambda _: where, len(table))
+
+    def checked(own: duckdb.DuckDBPyConnection, join: ViewJoin) -> dict[str, Any]:
+        with reading(join.source.name):
+            columns = joined(own, join)
         join.source.check_unchanged()
-        for name, values in joined.items():
-            table = table.append_column(name, values)
+        return columns
+
+    (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
+    with ExitStack() as opened, ThreadPoolExecutor(min(_AT_ONCE, threads)) as pool:
+        cursors = [opened.enter_context(connection.cursor()) for _ in joins]
+        try:
+            results = list(pool.map(checked, cursors, joins))
+        except BaseException:
+            for own in cursors:
+                own.interrupt()  # nobody waits for the other views
+            raise
+    for name, values in ((name, values) for columns in results for name, values in columns.items()):
+        table = table.append_column(name, values)
     return table
 
 
@@ -205,17 +232,17 @@ def _join_kept(
     connection: duckdb.DuckDBPyConnection,
     join: ViewJoin,
     directory: Path,
+    making: Lock,
     columns: Sequence[str],
-    where: str,
-    seen: tuple[datetime, datetime] | None,
+    where: Callable[[Index], str],
     count: int,
 ) -> dict[str, Any]:
     """Join by an index that is kept; once more if another process has deleted it meanwhile."""
     for last in (False, True):
         try:
-            index = kept_index(connection, join, directory)
-            tested = where if not seen or worth_testing(join, index, *seen) else "true"
-            return join_view(connection, join, index, columns, tested, count)
+            with making:
+                index = kept_index(connection, join, directory)
+            return join_view(connection, join, index, columns, where, count)
         except (FileNotFoundError, duckdb.IOException):
             if last:
                 raise

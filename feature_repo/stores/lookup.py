@@ -1,20 +1,18 @@
-"""Look entity rows up in an index, and gather the features of the rows found, in the entity frame's order."""
+"""Look entity rows up in an index: which row of the source each sees, and its features, in the frame's order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from feature_repo.errors import InputError
 from feature_repo.stores.asof import ViewJoin
-from feature_repo.stores.offline_source import first_line, quoted
+from feature_repo.stores.gather import BLOCK, gather
+from feature_repo.stores.offline_source import first_line
 from feature_repo.stores.prepared import Index, Integers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,14 +40,14 @@ def last_known(known: Integers, start: Integers, stop: Integers, at: Integers) -
     >>> last_known(known, np.array([0, 0, 4]), np.array([4, 4, 5]), np.array([20, 9, 99]))
     array([ 2, -1,  4])
     """
-    low, high = start.copy(), stop.copy()
-    for _ in range(int((stop - start).max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        # An empty range may lie behind the end; it stays as it is, whatever it is compared with.
-        earlier = (known[np.minimum(middle, len(known) - 1)] <= at) & (low < high)
-        low = np.where(earlier, middle + 1, low)
-        high = np.where(earlier, high, middle)
-    return low - 1
+    known, place = np.asarray(known), start - 1  # a memory map is slower to index than what it maps
+    for bit in reversed(range(int((stop - start).max(initial=0)).bit_length())):
+        probe = place + (1 << bit)
+        # What lies behind the end of the range does not count; behind the end of all, anything may be compared.
+        earlier = known.take(probe, mode="clip") <= at
+        earlier &= probe < stop
+        place += earlier.astype(np.int64) << bit
+    return place
 
 
 def worth_testing(view: ViewJoin, index: Index, first: datetime, last: datetime) -> bool:
@@ -65,17 +63,17 @@ def join_view(
     view: ViewJoin,
     index: Index,
     entity_keys: Sequence[str],
-    where: str,
+    where: Callable[[Index], str],
     count: int,
 ) -> dict[str, Any]:
-    """Join one view to the temporary table ``entity`` (row, t, keys).
+    """Join one view to the table ``entity`` (row, t, keys).
 
     Parameters
     ----------
     entity_keys : sequence of str
         Columns of ``entity``, in the order of the view's keys.
-    where : str
-        Condition from `asof.bounds`.
+    where : callable
+        Returns a condition that keeps all rows of the source that can be seen; called if one is of use.
     count : int
         Number of rows of ``entity``.
 
@@ -89,31 +87,32 @@ def join_view(
     InputError
         If a join key has another type in the entity frame than in the source.
     """
+    columns = [view.source.column(feature) for feature in view.features]
+    rows, rids = _known_rows(connection, view, index, entity_keys)
+    values = gather(connection, view.source, columns, rows, rids, lambda: where(index), count)
+    return dict(zip(view.features.values(), values, strict=True))
+
+
+def _known_rows(
+    connection: duckdb.DuckDBPyConnection, view: ViewJoin, index: Index, entity_keys: Sequence[str]
+) -> tuple[Integers, Integers]:
+    """Return the rows of ``entity`` to which something is known, and the ids of what is known, which rise."""
     match = " and ".join(f"entity.{column} = keys.k{i}" for i, column in enumerate(entity_keys)) or "true"
     try:
-        asked: Any = connection.execute(
+        asked = connection.sql(
             f"select row, t, start, stop from entity join {index.keys} keys on {match} where t is not null"
-        ).fetchnumpy()
+        ).to_arrow_table()
     except duckdb.ConversionException as error:
         raise InputError(f"source {view.source.name}: join keys cannot be compared: {first_line(error)}") from None
-    place = last_known(index.known, asked["start"], asked["stop"], asked["t"])
-    found = place >= asked["start"]
-    if view.ttl_us:
-        # The age is tested on what was found: a search that skipped old rows would find older ones.
-        found[found] = index.event[place[found]] >= asked["t"][found] - view.ttl_us
-    connection.register("found", pa.table({"row": asked["row"][found], "rid": index.rid[place[found]]}))
-    aliases = {f"f{i}": quoted(view.source.column(feature)) for i, feature in enumerate(view.features)}
-    gathered = connection.sql(f"""
-        select found.row, {", ".join(aliases)}
-        from ({view.source.scan(aliases)} where {where}) s join found on s.rid = found.rid""").to_arrow_table()
-    connection.unregister("found")
-    return dict(zip(view.features.values(), _in_order(gathered, list(aliases), count), strict=True))
-
-
-def _in_order(gathered: Any, columns: Sequence[str], count: int) -> list[Any]:
-    """Return columns of a table in the order of its ``row``, null where there is none."""
-    place: npt.NDArray[np.int64] = np.full(count, -1, dtype=np.int64)
-    place[gathered["row"].to_numpy()] = np.arange(len(gathered))
-    order = pa.array(place, mask=place < 0)
-    with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        return list(pool.map(lambda name: gathered[name].combine_chunks().take(order), columns))
+    blocks = [(np.empty(0, np.int64),) * 2]
+    for block in asked.to_batches(BLOCK):
+        row, at, start, stop = (column.to_numpy() for column in block.columns)
+        place = last_known(index.known, start, stop, at)
+        found = place >= start
+        if view.ttl_us:
+            # The age is tested on what was found: a search that skipped old rows would find older ones.
+            found[found] = index.event[place[found]] >= at[found] - view.ttl_us
+        blocks.append((row[found], index.rid[place[found]]))
+    rows, rids = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    order = np.argsort(rids)
+    return rows[order], rids[order]

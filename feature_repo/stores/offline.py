@@ -45,7 +45,7 @@ class CandorOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     spill_directory : str or None
         Where it spills, and keeps the index of one call; None means the system's temporary folder.
     threads : int or None
-        Threads of one query; None means one per core.
+        Threads of one query, and with 1 no two views are joined at once; None means one per core.
     prepared_directory : str or None
         Where the index of each source's two times is kept, 24 bytes a row, so that it is made once
         for each state of the source's files. None makes it in every call, of what the call needs.

@@ -41,7 +41,7 @@ class EntityFrame:
     last: datetime | None
 
     def register(self, connection: duckdb.DuckDBPyConnection, keys: list[str]) -> dict[str, str]:
-        """Make the temporary table ``entity``: ``row`` from 0, ``t`` in microseconds, and the keys.
+        """Make the table ``entity``, which cursors see too: ``row`` from 0, ``t`` in microseconds, and the keys.
 
         Returns
         -------
@@ -60,7 +60,7 @@ class EntityFrame:
                 raise InputError(f"the entity frame lacks join key {key!r} (it has: {', '.join(self.names)})")
             columns[alias] = _comparable(self.table[key])
         connection.register("entity_frame", pa.table(columns))
-        connection.execute("create temp table entity as from entity_frame")
+        connection.execute("create table entity as from entity_frame")
         connection.unregister("entity_frame")
         return aliases
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from feast.data_format import ParquetFormat
 from feast.infra.offline_stores.file_source import FileSource
 
@@ -21,7 +22,7 @@ from feature_repo.errors import InputError, UnavailableError
 APPENDED = "appended-"
 _WILDCARDS = set("*?[")
 _ROW_ID_COLUMNS = {"file_index", "file_row_number"}
-_FILE_BITS = 40  # a row's id is its file's place in the list, then its place in the file
+FILE_BITS = 40  # a row's id is its file's place in the list, then its place in the file
 
 FileState = tuple[str, int, int, int, int]
 
@@ -87,7 +88,7 @@ class ParquetSource:
             SQL expression over the files' columns by alias.
         """
         chosen = ", ".join(f"{expression} as {alias}" for alias, expression in columns.items())
-        row_id = f"file_index::bigint * {1 << _FILE_BITS} + file_row_number::bigint as rid"
+        row_id = f"file_index::bigint * {1 << FILE_BITS} + file_row_number::bigint as rid"
         return f"select {chosen}, {row_id} from {self.read()}"
 
     def read(self) -> str:
@@ -139,11 +140,11 @@ def reading(name: str) -> Iterator[None]:
     Raises
     ------
     UnavailableError
-        If DuckDB fails, for example on a file that is no Parquet, or for want of memory or room to spill.
+        If DuckDB or pyarrow fails, for example on a file that is no Parquet, or for want of memory or room to spill.
     """
     try:
         yield
-    except (duckdb.Error, OSError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise UnavailableError(f"source {name} cannot be read: {first_line(error)}") from None
 
 
