@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from feature_repo.errors import InputError, UnavailableError
 from monitoring.decision_record import DecisionRecord, Input, Shadow
-from monitoring.log_database import Insert, LogDatabase, decisions, idempotency_keys
+from monitoring.log_database import MOST_TOGETHER, Insert, LogDatabase, decisions, idempotency_keys
 
 __all__ = ["DecisionLog", "DecisionRecord", "Entry", "Input", "Key", "KeyTakenError", "Kept", "Shadow"]
 
@@ -201,7 +201,7 @@ class DecisionLog:
             for entry in entries
             if entry.key
         ]
-        with self.database.write() as cursor:
+        with self.database.write(is_one_statement=not keys and len(entries) <= MOST_TOGETHER) as cursor:
             if keys:
                 self._insert_key.run(cursor, keys)
             self._insert.run(cursor, [entry.row for entry in entries])

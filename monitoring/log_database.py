@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from feature_repo.errors import InputError, UnavailableError
 
 _BUSY_SECONDS = 2
-_MOST_TOGETHER = 128  # rows of 13 values, far from what either database takes
+MOST_TOGETHER = 128  # rows of 13 values in a statement, far from what either database takes
 
 metadata = sa.MetaData()
 decisions = sa.Table(
@@ -81,18 +81,15 @@ class Insert:
 
     def run(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows, each a mapping with every column; instants have a zone and are UTC."""
-        start = 0
-        while start < len(rows):
-            # As many as a power of two, so that the driver meets few statements and keeps them prepared.
-            size = min(1 << (len(rows) - start).bit_length() - 1, _MOST_TOGETHER)
+        for start in range(0, len(rows), MOST_TOGETHER):
+            together = rows[start : start + MOST_TOGETHER]
             ready: list[Any] = []
-            for row in rows[start : start + size]:
+            for row in together:
                 values = list(self._pick(row))
                 for place, to in self._processors:
                     values[place] = to(values[place])
                 ready += values
-            cursor.execute(self._head + ", ".join([self._row] * size), ready)
-            start += size
+            cursor.execute(self._head + ", ".join([self._row] * len(together)), ready)
 
 
 class LogDatabase:
@@ -120,8 +117,13 @@ class LogDatabase:
         self._preparing = threading.Lock()
 
     @contextmanager
-    def write(self) -> Iterator[Any]:
+    def write(self, is_one_statement: bool = False) -> Iterator[Any]:
         """Give the driver's cursor in a transaction, which is durable when the block ends.
+
+        Parameters
+        ----------
+        is_one_statement : bool
+            Whether there will be no other; SQLite then begins, runs and commits it without a word from us.
 
         Raises
         ------
@@ -132,7 +134,10 @@ class LogDatabase:
             self._prepare()
             connection = self.engine.raw_connection()
             try:
-                yield connection.cursor()
+                cursor = connection.cursor()
+                if self._file and not is_one_statement:
+                    cursor.execute("BEGIN")
+                yield cursor
                 connection.commit()
             except BaseException:
                 try:
@@ -209,8 +214,15 @@ def _engine(url: str) -> sa.Engine:
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise InputError("the decision log needs a file: a log in memory keeps nothing (sqlite:///path)")
-        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        # The driver's own transactions would begin with each first INSERT: ours begin where we say so.
+        options: dict[str, Any] = {
+            "timeout": _BUSY_SECONDS,
+            "isolation_level": None,
+            "cached_statements": 2 * MOST_TOGETHER,
+        }
+        engine = sa.create_engine(parsed, connect_args=options)
         sa.event.listen(engine, "connect", _durable)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         return engine
     if backend != "postgresql":
         raise InputError(f"the decision log runs on sqlite or postgresql, not on {backend}")

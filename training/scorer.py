@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -70,8 +71,9 @@ class Scorer:
             compared as float32, and a category that the model was not trained on is none of those that it was.
         """
         codes = 0
-        for name, number in self._numbers:
-            codes |= number.at(values.get(name))
+        for name, thresholds, between, missing in self._numbers:  # `Switch.at` without the call
+            x = values.get(name)
+            codes |= missing if x is None or x != x else between[bisect_right(thresholds, x)]
         for name, category in self._categories:
             codes |= category.at(values.get(name))
         sums = self._lookup.sums(codes)
@@ -98,15 +100,15 @@ class _Category:
 
 def _readers(
     columns: Sequence[Column], switches: Sequence[Switch]
-) -> tuple[list[tuple[str, Switch]], list[tuple[str, _Category]]]:
+) -> tuple[list[tuple[str, list[float], list[int], int]], list[tuple[str, _Category]]]:
     """Return how numbers and categories become codes; what has no condition is left out."""
-    numbers: list[tuple[str, Switch]] = []
+    numbers: list[tuple[str, list[float], list[int], int]] = []
     marks: dict[str, dict[str, Switch]] = {}
     for column, switch in zip(columns, switches, strict=False):
         if column.category:
             marks.setdefault(column.feature, {})[column.category] = switch
         else:
-            numbers.append((column.feature, switch))
+            numbers.append((column.feature, switch.thresholds, switch.codes, switch.missing))
     categories = []
     for feature, by_value in marks.items():
         own = list(by_value.values())

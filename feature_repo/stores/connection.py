@@ -1,56 +1,54 @@
-"""A way to Redis for many readers at once: what is asked while an answer is under way goes together in the next."""
+"""A way to Redis for many readers at once, each answer within a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio import Connection, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from feature_repo.errors import UnavailableError
 from feature_repo.stores.address import RedisAddress
 from feature_repo.stores.breaker import Breaker
+from feature_repo.stores.pipe import Pipe, Question, connect
 from feature_repo.stores.protocol import bulk
 
-DEADLINE = 0.25
-_IDLE = 8
-_TOGETHER = 8
+DEADLINE = 0.2
 _LATE = 1.2
 _PATIENCE = 4
 _PING = b"*1\r\n$4\r\nPING\r\n"
-_NO_ANSWER = (TimeoutError, exceptions.TimeoutError)
+_REFUSALS = {"NOAUTH": "refuses the credentials", "LOADING": "is still loading its data"}
 
-Question = tuple[bytes, Sequence[bytes]]
+Ask = tuple[bytes, Sequence[bytes]]
 Row = list[bytes | None]
 
 
 class RedisConnection:
-    """Ask one Redis for fields of hashes, each answer within a deadline.
+    """Ask one Redis for fields of hashes.
 
-    Connections are opened when needed and replaced when they break. Once Redis has failed several times
-    in a row, questions are refused at once, but one every half second; so this works again within a
-    second of Redis. All questions come from one event loop.
+    There is one connection, opened when needed and replaced when it breaks; what is asked while answers are
+    under way goes behind. Once Redis has failed several times in a row, questions are refused at once, but one
+    every half second; so this works again within a second of Redis. All questions come from one event loop.
 
     Parameters
     ----------
     timeout : float
-        Seconds from asking to having the answer, connecting included; more than 0.25 is cut to it.
+        Seconds from asking to having the answer, connecting included; more than 0.2 is cut to it.
         Only a process too busy to look at the answer waits longer, four times at most.
     """
 
     def __init__(self, address: RedisAddress, timeout: float = DEADLINE) -> None:
         self.address = address
-        self._timeout = min(timeout, DEADLINE)
-        self._idle: list[Any] = []
-        self._tail: tuple[Sequence[bytes], bytes, bytes] | None = None
         self.breaker = Breaker()
-        self._waiting: list[tuple[Question, asyncio.Future[Row]]] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._timeout = min(timeout, DEADLINE)
+        self._tail: tuple[Sequence[bytes], bytes, bytes] | None = None
+        self._pipe: Pipe | None = None
+        self._unsent: deque[Question] = deque()
+        self._connecting: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._late_alarms = 0
 
     async def fetch(self, key: bytes, fields: Sequence[bytes]) -> Row:
         """Return the fields of one hash, None where there is none.
@@ -61,13 +59,14 @@ class RedisConnection:
             If Redis does not answer in time, or answers with an error.
         """
         self._refuse_if_open()
-        answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
-        self._waiting.append(((key, fields), answer))
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send_waiting())
-        return await answer
+        if not fields:
+            return []
+        (row,) = await self._ask(self._command(key, fields), 1)
+        if isinstance(row, Exception):
+            raise self.unavailable(row)
+        return list(row)
 
-    async def fetch_many(self, questions: Sequence[Question]) -> list[Row | Exception]:
+    async def fetch_many(self, questions: Sequence[Ask]) -> list[Row | Exception]:
         """Return the answers to n questions in one round trip, an error in place of an answer.
 
         Raises
@@ -76,18 +75,26 @@ class RedisConnection:
             If Redis does not answer in time.
         """
         self._refuse_if_open()
-        return await self._ask(questions)
+        if not all(fields for _, fields in questions):
+            return [[] for _ in questions]
+        commands = b"".join([self._command(key, fields) for key, fields in questions])
+        answers = await self._ask(commands, len(questions))
+        return [self.unavailable(item) if isinstance(item, Exception) else item for item in answers]
 
     async def ping(self) -> None:
         """Return if Redis answers; errors as for `fetch`. It is asked even if it has failed: this is a probe."""
-        (answer,) = await self._within_deadline(self._talk(_PING, 1))
+        (answer,) = await self._ask(_PING, 1)
         if isinstance(answer, Exception):
             raise self.unavailable(answer)
 
     async def close(self) -> None:
-        """Close the connections."""
-        while self._idle:
-            await self._idle.pop().disconnect()
+        """Close the connection."""
+        if self._connecting:
+            self._connecting.cancel()
+        if self._alarm:
+            self._alarm.cancel()
+        if self._pipe:
+            self._pipe.close()
 
     def unavailable(self, error: Exception) -> UnavailableError:
         """Name the server and what is wrong with it."""
@@ -97,86 +104,90 @@ class RedisConnection:
         if not self.breaker.allows():
             raise UnavailableError(f"online store: Redis at {self.address} has failed; it is asked again shortly")
 
-    async def _ask(self, questions: Sequence[Question]) -> list[Row | Exception]:
-        if not all(fields for _, fields in questions):
-            return [[] for _ in questions]
-        asked = b"".join([self._command(key, fields) for key, fields in questions])
-        answers = await self._within_deadline(self._talk(asked, len(questions)))
-        return [self.unavailable(item) if isinstance(item, Exception) else item for item in answers]
-
-    async def _talk(self, commands: bytes, count: int) -> list[Any]:
-        """Send commands and read as many answers, over a connection that is idle or a new one."""
-        connection = self._idle.pop() if self._idle else None
-        if connection:
-            try:
-                return await self._exchange(connection, commands, count)
-            except (exceptions.ConnectionError, OSError):
-                pass  # once more at once: an idle connection may have died since
-        return await self._exchange(_connection(self.address), commands, count)
-
-    async def _exchange(self, connection: Any, commands: bytes, count: int) -> list[Any]:
-        answers: list[Any] = []
-        try:
-            await connection.send_packed_command(commands, check_health=False)
-            while len(answers) < count:
-                try:
-                    answers.append(await connection.read_response(disable_decoding=True))
-                except exceptions.ResponseError as error:
-                    answers.append(error)
-        except BaseException:
-            await connection.disconnect(nowait=True)  # other answers may be under way
-            raise
-        if len(self._idle) < _IDLE:
-            self._idle.append(connection)
-        else:
-            await connection.disconnect()
-        return answers
-
     def _command(self, key: bytes, fields: Sequence[bytes]) -> bytes:
         if self._tail is None or self._tail[0] is not fields:
             self._tail = fields, b"*%d\r\n" % (2 + len(fields)) + bulk(b"HMGET"), b"".join(map(bulk, fields))
         return self._tail[1] + bulk(key) + self._tail[2]
 
-    async def _send_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
-            try:
-                answers = await self._ask([question for question, _ in batch])
-            except Exception as error:
-                batch, self._waiting = batch + self._waiting, []  # who waited behind has waited as long
-                answers = [error] * len(batch)
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+    async def _ask(self, commands: bytes, count: int) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        question = Question(commands, count, loop.create_future(), loop.time())
+        self._send(question)
+        if self._alarm is None:
+            self._arm(loop, question.asked_at + self._timeout)
+        answers = await question.answer
+        self.breaker.succeeded()
+        return answers
 
-    async def _within_deadline(self, command: Awaitable[Any]) -> Any:
-        task = asyncio.ensure_future(command)
+    def _send(self, question: Question) -> None:
+        if self._pipe is not None:
+            self._pipe.ask(question)
+            return
+        self._unsent.append(question)
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
         try:
-            for _ in range(_PATIENCE):
-                begun = time.monotonic()
-                await asyncio.wait({task}, timeout=self._timeout)
-                # An alarm that comes late says that this process was busy, and nothing of Redis.
-                if task.done() or time.monotonic() - begun < self._timeout * _LATE:
-                    break
-            if not task.done():
-                raise TimeoutError
-            answer = task.result()
+            self._pipe = await connect(self.address, self._lost)
         except (exceptions.RedisError, OSError) as error:
-            self.breaker.failed()
-            raise self.unavailable(error) from None
-        else:
-            self.breaker.succeeded()
-            return answer
-        finally:
-            task.cancel()
+            self._fail_all(error)
+        while self._pipe is not None and self._unsent:
+            self._pipe.ask(self._unsent.popleft())
+
+    def _lost(self, pipe: Pipe, waiting: list[Question]) -> None:
+        """Ask once more what a broken connection did not answer: it may have died long ago."""
+        if self._pipe is pipe:
+            self._pipe = None
+        waiting = [question for question in waiting if not question.answer.done()]
+        if twice := [question for question in waiting if question.asked_again]:
+            self._fail(exceptions.ConnectionError(), twice)
+        for question in waiting:
+            if not question.asked_again:
+                question.asked_again = True
+                self._send(question)
+
+    def _fail_all(self, error: Exception) -> None:
+        unsent, self._unsent = self._unsent, deque()
+        self._fail(error, [*(self._pipe.waiting if self._pipe else ()), *unsent])
+
+    def _fail(self, error: Exception, questions: Sequence[Question]) -> None:
+        self.breaker.failed()
+        for question in questions:
+            if not question.answer.done():
+                question.answer.set_exception(self.unavailable(error))
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        self._alarm = loop.call_at(when, self._look, loop, when)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Give up if the oldest question is overdue; one alarm is over all of them."""
+        self._alarm = None
+        waiting = self._pipe.waiting if self._pipe is not None and self._pipe.waiting else self._unsent
+        if not waiting:
+            self._late_alarms = 0
+            return
+        now = loop.time()
+        if waiting[0].asked_at + self._timeout > now:
+            self._late_alarms = 0
+            self._arm(loop, waiting[0].asked_at + self._timeout)
+            return
+        # An alarm that comes late says that this process was busy, and nothing of Redis.
+        self._late_alarms = self._late_alarms + 1 if now - due > self._timeout * (_LATE - 1) else _PATIENCE
+        if self._late_alarms < _PATIENCE:
+            self._arm(loop, now + self._timeout)
+            return
+        self._late_alarms = 0
+        self._fail_all(TimeoutError())
+        if self._connecting:
+            self._connecting.cancel()
+        if self._pipe is not None:
+            self._pipe.close()  # other answers may be under way
+            self._pipe = None
 
     def _reason(self, error: Exception) -> str:
         # Redis errors may quote what was sent to them, so that none of their text is repeated.
-        if isinstance(error, _NO_ANSWER):
+        if isinstance(error, TimeoutError | exceptions.TimeoutError):
             return f"gave no answer in {self._timeout * 1000:.0f} ms"
         if isinstance(error, exceptions.AuthenticationError):
             return "refuses the credentials"
@@ -184,19 +195,5 @@ class RedisConnection:
             return "is still loading its data"
         if isinstance(error, exceptions.ConnectionError | OSError):
             return "cannot be reached"
-        return f"answered with an error ({type(error).__name__})"
-
-
-def _connection(address: RedisAddress) -> Any:
-    # A connection rather than a client: a client's work on each command takes longer than Redis does.
-    rest = {name: value for name, value in address.options.items() if name != "ssl"}
-    kind = SSLConnection if address.options.get("ssl") else Connection
-    return kind(
-        host=address.host,
-        port=address.port,
-        socket_timeout=None,  # one deadline is over all of it
-        socket_connect_timeout=None,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        **rest,
-    )
+        code = str(error).partition(" ")[0]
+        return _REFUSALS.get(code, f"answered with an error ({type(error).__name__})")

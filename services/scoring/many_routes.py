@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from litestar import MediaType, Request, Response, post
+from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.types import Scope
+from litestar.types import ASGIApp, Scope
 
 from feature_repo.errors import InputError
 from monitoring.outcomes import Outcome, Taken
 from services.scoring.errors import FieldProblem
 from services.scoring.loan_request import TOO_DEEP
 from services.scoring.problems import input_problem, request_id
-from services.scoring.route_parts import UNAVAILABLE, problems, require_json
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
 from services.scoring.schemas import Decision, Problem
 from services.scoring.service import ScoringService
 
@@ -76,12 +76,11 @@ _outcome = msgspec.json.Decoder(Outcome)
         s503=UNAVAILABLE,
     ),
 )
-async def predict_batch(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
+async def predict_batch(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Decide on up to 1,000 requests, each as on a single one; all decisions are in the log before any is answered."""
-    require_json(request)
-    bodies = [bytes(raw) for raw in read_body(_batch, await request.body()).requests]
+    bodies = [bytes(raw) for raw in read_body(_batch, json_body(request)).requests]
     made = items(await service.decide_many(bodies), request.scope)
-    return Response(msgspec.json.encode({"results": made}), media_type=MediaType.JSON)
+    return json_answer(msgspec.json.encode({"results": made}))
 
 
 @post(
@@ -97,11 +96,10 @@ async def predict_batch(request: Request[Any, Any, Any], service: NamedDependenc
         s503="The log is not there; try again",
     ),
 )
-async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
+async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Take up to 1,000 repayment outcomes; one that is refused does not keep the others back."""
-    require_json(request)
     given: list[Outcome | str] = []
-    for raw in read_body(_outcomes, await request.body()).outcomes:
+    for raw in read_body(_outcomes, json_body(request)).outcomes:
         try:
             given.append(_outcome.decode(raw))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -110,7 +108,7 @@ async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependen
             given.append(TOO_DEEP)
     taken = iter(await service.store_outcomes([one for one in given if isinstance(one, Outcome)]))
     results = [next(taken) if isinstance(one, Outcome) else Taken("refused", "", one) for one in given]
-    return Response(msgspec.json.encode({"results": results}), media_type=MediaType.JSON)
+    return json_answer(msgspec.json.encode({"results": results}))
 
 
 def items(made: Sequence[bytes | InputError], scope: Scope) -> list[Any]:

@@ -20,7 +20,8 @@ from services.scoring.schemas import Problem, ProblemItem
 
 REQUEST_ID = "request_id"
 CLIENT = "client"
-"""What the door leaves in the ASGI state: the ID of the request, and of the API key, empty without one."""
+BODY = "body"
+"""What the door leaves in the ASGI state: ID of the request, ID of the API key (empty without one), body of a POST."""
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = {"Retry-After": "1"}
 _TAME = re.compile(rb"[A-Za-z0-9._:-]{1,128}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import MediaType, Request, Response, get, post
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.types import ASGIApp
 
 from feature_repo.applicant_id import id_fault
 from monitoring.decision_log import DecisionRecord
@@ -20,7 +21,7 @@ from services.scoring.notices.notice import Notice
 from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
 from services.scoring.problems import CLIENT
 from services.scoring.replay import Replayed
-from services.scoring.route_parts import UNAVAILABLE, problems, require_json
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
 from services.scoring.schemas import ApplicantFeatures, Decision, Health
 from services.scoring.service import ScoringService
 
@@ -54,13 +55,11 @@ NoticeFormat = Annotated[
 )
 async def predict(
     request: Request[Any, Any, Any], service: NamedDependency[ScoringService], idempotency_key: IdempotencyKey = None
-) -> Response[bytes]:
+) -> ASGIApp:
     """Decide on one loan request; the decision is in the log before it is answered."""
-    require_json(request)
     client = request.scope["state"][CLIENT]
-    answer = await service.decide(await request.body(), client=client, key=idempotency_key)
-    headers = {"Idempotency-Replayed": "true"} if answer.repeated else None
-    return Response(answer.body, media_type=MediaType.JSON, headers=headers)
+    answer = await service.decide(json_body(request), client=client, key=idempotency_key)
+    return json_answer(answer.body, *[(b"idempotency-replayed", b"true")] * answer.repeated)
 
 
 @get(

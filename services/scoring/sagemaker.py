@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
+from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp
 
 from services.scoring.many_routes import LARGEST_BODY, MOST, BatchItem, items, read_body
 from services.scoring.problems import CLIENT
-from services.scoring.route_parts import UNAVAILABLE, problems, require_json
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
 from services.scoring.routes import ready
 from services.scoring.schemas import Decision
 from services.scoring.service import ScoringService
@@ -62,16 +63,15 @@ async def ping(service: NamedDependency[ScoringService]) -> dict[str, str]:
         s503=UNAVAILABLE,
     ),
 )
-async def invocations(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> Response[bytes]:
+async def invocations(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Decide on one request as `/predict` does, or on ``{"instances": [...]}`` of up to 1,000."""
-    require_json(request)
-    body = await request.body()
+    body = json_body(request)
     if not _is_many(body):
         answer = await service.decide(body, client=request.scope["state"][CLIENT])
-        return Response(answer.body, media_type=MediaType.JSON)
+        return json_answer(answer.body)
     bodies = [bytes(raw) for raw in read_body(_instances, body).instances]
     made = items(await service.decide_many(bodies), request.scope)
-    return Response(msgspec.json.encode({"predictions": made}), media_type=MediaType.JSON)
+    return json_answer(msgspec.json.encode({"predictions": made}))
 
 
 def _is_many(body: bytes) -> bool:

@@ -81,7 +81,7 @@ def test_a_store_that_keeps_failing_is_not_asked_by_every_request(home, client):
     os.kill(process, signal.SIGSTOP)
     try:
         for _ in range(3):
-            unavailable(predict(client), "gave no answer in 250 ms")
+            unavailable(predict(client), "gave no answer in 200 ms")
         begun = time.monotonic()
         for _ in range(10):
             unavailable(predict(client), "has failed; it is asked again shortly")
@@ -101,7 +101,7 @@ def test_a_store_that_hangs_is_given_up_in_time(home, client):
     os.kill(process, signal.SIGSTOP)
     try:
         begun = time.monotonic()
-        unavailable(predict(client), "gave no answer in 250 ms")
+        unavailable(predict(client), "gave no answer in 200 ms")
         assert time.monotonic() - begun < 0.6
     finally:
         os.kill(process, signal.SIGCONT)

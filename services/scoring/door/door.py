@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 
 from services.scoring import journal
 from services.scoring.door.deadlines import Deadlines
@@ -22,7 +22,7 @@ from services.scoring.door.limits import Buckets
 from services.scoring.door.policy import DoorPolicy
 from services.scoring.door.scopes import OPEN, Directory, Entrance
 from services.scoring.metrics import Metrics
-from services.scoring.problems import CLIENT, MEDIA_TYPE, REQUEST_ID, problem, tame_id
+from services.scoring.problems import BODY, CLIENT, MEDIA_TYPE, REQUEST_ID, problem, tame_id
 
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 _SPILL = 256 * 1024  # bytes beyond the limit that are read, so that the client gets to read the answer
@@ -170,7 +170,7 @@ class Door:
         listening = visit.scope["method"] == "POST"
         try:
             if listening:
-                receive = await _hear(visit, receive, entrance.largest_body)
+                visit.scope["state"][BODY] = await _hear(visit, receive, entrance.largest_body)
                 listening = False
             visit.due = time.perf_counter() + policy.answer_seconds
             await self._app(visit.scope, receive, visit.answer)
@@ -269,8 +269,8 @@ def _presented(headers: dict[bytes, bytes]) -> bytes:
     return rest.strip() if scheme.lower() == b"bearer" else b""
 
 
-async def _hear(visit: Visit, receive: Receive, largest: int) -> Receive:
-    """Read the whole body and return what gives it at once."""
+async def _hear(visit: Visit, receive: Receive, largest: int) -> bytes:
+    """Return the whole body."""
     most = largest + _SPILL
     if most < visit.announced < math.inf:
         raise _too_large(largest)
@@ -280,18 +280,10 @@ async def _hear(visit: Visit, receive: Receive, largest: int) -> Receive:
     if message["type"] != "http.request":
         raise Refusal(HTTPStatus.BAD_REQUEST, "the body broke off")
     visit.heard = not message.get("more_body")
-    if len(message.get("body", b"")) > largest:
+    body = message.get("body", b"")
+    if len(body) > largest:
         raise _too_large(largest)
-    whole: HTTPReceiveMessage | None = message
-
-    async def give() -> HTTPReceiveMessage:
-        nonlocal whole
-        if whole is None:
-            return await receive()  # type: ignore[return-value]  # of HTTP, as the scope is
-        given, whole = whole, None
-        return given
-
-    return give
+    return body
 
 
 async def _rest(begun: bytes, receive: Receive, most: int) -> Any:
