@@ -14,10 +14,10 @@ import msgspec
 import sqlalchemy as sa
 
 from feature_repo.errors import InputError, UnavailableError
-from monitoring.decision_record import DecisionRecord, Input, Shadow
+from monitoring.decision_record import DecisionRecord, Shadow, Source
 from monitoring.log_database import MOST_TOGETHER, Insert, LogDatabase, decisions, idempotency_keys
 
-__all__ = ["DecisionLog", "DecisionRecord", "Entry", "Input", "Key", "KeyTakenError", "Kept", "Shadow"]
+__all__ = ["DecisionLog", "DecisionRecord", "Entry", "Key", "KeyTakenError", "Kept", "Shadow", "Source"]
 
 _BATCH = 1000
 _COLUMNS = [column.name for column in decisions.columns if column.name != "record"]

@@ -12,22 +12,19 @@ from feature_repo.stores.stored import Scalar, StoredView
 Arm = Literal["champion", "challenger"]
 
 
-class Input(msgspec.Struct, frozen=True, gc=False):
-    """One value that a decision read, with its origin.
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """Values that a decision read from one place.
 
     Parameters
     ----------
-    value : float, int, bool, str or None
-        None when it was missing, or STALE and therefore not used.
-    source : str
-        Name of the view, stored or on-demand, or ``"request"``.
     event_timestamp : datetime or None
-        When a stored value was true, UTC.
+        When stored values were true, UTC; None for those of a request, or that follow from others.
+    values : dict
+        Feature name to value; None when it was missing, or STALE and therefore not used.
     """
 
-    value: Scalar | None
-    source: str
-    event_timestamp: datetime | None = None
+    event_timestamp: datetime | None
+    values: dict[str, Scalar | None]
 
 
 class Shadow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,8 +71,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
         Credit score, points.
     request : dict
         What was asked, inline features included.
-    features : dict of str to Input
-        Every input of the decision, on-demand features included.
+    features : dict of str to Source
+        Every input of the decision by where it came from: stored view, ``"request"`` or on-demand view.
     views : dict of str to StoredView
         What the store held, stale values included.
     impacts : dict of str to float
@@ -106,7 +103,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     pd: float
     score: int
     request: dict[str, Any]
-    features: dict[str, Input]
+    features: dict[str, Source]
     views: dict[str, StoredView]
     impacts: dict[str, float]
     reference_log_odds: float

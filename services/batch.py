@@ -139,8 +139,9 @@ def _bodies(given: Any, contract: Contract) -> list[bytes]:
     for name in given.column_names:
         if name == TIME:
             continue
-        values = given[name].to_pylist()
-        if name in counts and pa.types.is_floating(given.schema.field(name).type):
+        kind = given.schema.field(name).type
+        values = (given[name].cast(pa.float64()) if pa.types.is_decimal(kind) else given[name]).to_pylist()
+        if name in counts and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             values = [int(one) if one is not None and one == one // 1 else one for one in values]
         columns[name] = values
     rows = zip(*columns.values(), strict=True)

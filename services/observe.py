@@ -91,5 +91,5 @@ def drift(reference: Path, current: Path, *, html: Path | None, report: Path | N
 
 
 def _row(record: DecisionRecord) -> dict[str, Any]:
-    values = {name: feature.value for name, feature in record.features.items()}
+    values = {name: value for source in record.features.values() for name, value in source.values.items()}
     return values | {"default_probability": record.pd}

@@ -58,13 +58,16 @@ class Pipe(asyncio.Protocol):
         self._transport: asyncio.Transport = connection._writer.transport
         self._transport.set_protocol(self)
         self._lost = lost
+        self._unsent: list[bytes] = []
         self._reader = hiredis.Reader(InvalidResponse, ResponseError)
 
     def ask(self, question: Question) -> None:
         """Send a question; its `answer` becomes what each command is answered, an error in place of an answer."""
         question.answers.clear()
         self.waiting.append(question)
-        self._transport.write(question.commands)
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(question.commands)
 
     def data_received(self, data: bytes) -> None:
         """Take what came."""
@@ -80,6 +83,11 @@ class Pipe(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection at once."""
         self._transport.abort()
+
+    def _flush(self) -> None:
+        """Send what was asked in this turn of the event loop, all at once."""
+        unsent, self._unsent = self._unsent, []
+        self._transport.write(b"".join(unsent))
 
     def _settle(self) -> None:
         """Settle a few questions, and the next ones once something was made of these.

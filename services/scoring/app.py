@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -30,7 +30,11 @@ _UNGUARDED = DoorPolicy()
 
 
 def create_app(
-    home: Home, load: Load = load_champion, policy: DoorPolicy = _UNGUARDED, metrics: Metrics | None = None
+    home: Home,
+    load: Load = load_champion,
+    policy: DoorPolicy = _UNGUARDED,
+    metrics: Metrics | None = None,
+    when_ready: Callable[[], None] | None = None,
 ) -> Door:
     """Return the scoring application of a home; it starts whether or not model, store and log are there.
 
@@ -42,6 +46,8 @@ def create_app(
         Who may come in; a server that others can reach gives its own.
     metrics : Metrics or None
         Where to count; None for figures that no other worker shares.
+    when_ready : callable or None
+        Called once, when it is about to take requests.
 
     Raises
     ------
@@ -55,6 +61,8 @@ def create_app(
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await service.start()
         publishing = asyncio.create_task(_publish(figures))
+        if when_ready:
+            when_ready()
         try:
             yield
         finally:

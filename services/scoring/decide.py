@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from feature_repo.stores.stored import Scalar, StoredFeatures, StoredView
-from monitoring.decision_record import Input
 from services.scoring import offer, reasons
 from services.scoring.errors import FieldProblem
+from services.scoring.inputs import Inputs
 from services.scoring.loan_request import LoanRequest
 from services.scoring.model import ScoringModel
 from services.scoring.pricing import Loan
@@ -54,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
 
 def decide(
-    request: LoanRequest, stored: StoredFeatures, inputs: Mapping[str, Input], model: ScoringModel, occasion: Occasion
+    request: LoanRequest, stored: StoredFeatures, inputs: Inputs, model: ScoringModel, occasion: Occasion
 ) -> Verdict:
     """Decide on one request.
 
@@ -62,7 +63,7 @@ def decide(
     ----------
     stored : StoredFeatures
         What the store held of the applicant.
-    inputs : mapping of str to Input
+    inputs : Inputs
         Every feature of the contract, gathered from both.
 
     Raises
@@ -73,7 +74,7 @@ def decide(
         If stored values are implausible and the policy refuses such requests.
     """
     policy = model.policy
-    values = {name: item.value for name, item in inputs.items()}
+    values = inputs.values
     violations = model.guard.check(values)
     critical = [violation for violation in violations if violation.level == "critical"]
     if critical and policy.guard.critical == "refuse":
@@ -122,7 +123,7 @@ class _Weighed(msgspec.Struct, frozen=True, gc=False):
 def _weigh(
     request: LoanRequest,
     stored: StoredFeatures,
-    inputs: Mapping[str, Input],
+    inputs: Inputs,
     values: Mapping[str, Scalar | None],
     scored: Scored,
     critical: Sequence[Violation],
@@ -191,21 +192,16 @@ def _unknown(
     return found
 
 
-def _explain(impacts: Mapping[str, float], inputs: Mapping[str, Input]) -> tuple[Explained, ...]:
+def _explain(impacts: Mapping[str, float], inputs: Inputs) -> tuple[Explained, ...]:
     """Return the features that weigh most, either way; one without any impact explains nothing."""
     weights = {name: abs(impact) for name, impact in impacts.items() if impact}
     weightiest = sorted(weights, key=weights.__getitem__, reverse=True)[:_EXPLAINED]
-    return tuple(
-        Explained(
-            name,
-            inputs[name].value,
-            impacts[name],
-            "increases" if impacts[name] > 0 else "decreases",
-            inputs[name].source,
-            maybe_iso(inputs[name].event_timestamp),
-        )
-        for name in weightiest
-    )
+    explained = []
+    for name in weightiest:
+        source, event = inputs.origin(name)
+        direction: Literal["increases", "decreases"] = "increases" if impacts[name] > 0 else "decreases"
+        explained.append(Explained(name, inputs.values[name], impacts[name], direction, source, maybe_iso(event)))
+    return tuple(explained)
 
 
 def _absent_views(

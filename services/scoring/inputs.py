@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
 
 from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.on_demand import affordability
 from feature_repo.stores.stored import Scalar, StoredFeatures
-from monitoring.decision_record import Input
+from monitoring.decision_record import Source
 from services.scoring.loan_request import LoanRequest
 
 REQUEST = "request"
@@ -20,28 +23,56 @@ _TYPICAL: dict[str, float] = {
 }
 
 
-def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> dict[str, Input]:
-    """Return every feature of the contract by name: the request goes before the store.
+class Inputs(msgspec.Struct, frozen=True, gc=False):
+    """Every value that a decision reads.
+
+    Parameters
+    ----------
+    sources : dict of str to Source
+        By where it came from: stored view, `REQUEST`, on-demand view.
+    values : dict of str to scalar
+        All of them by name, missing ones None.
+    """
+
+    sources: dict[str, Source]
+    values: dict[str, Scalar | None]
+
+    @classmethod
+    def of(cls, sources: dict[str, Source]) -> Inputs:
+        """Return the inputs from these sources, none of which has a feature of another."""
+        values: dict[str, Scalar | None] = {}
+        for source in sources.values():
+            values |= source.values
+        return cls(sources, values)
+
+    def origin(self, name: str) -> tuple[str, datetime | None]:
+        """Return where a value came from, and when it was true."""
+        return next((place, one.event_timestamp) for place, one in self.sources.items() if name in one.values)
+
+
+def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> Inputs:
+    """Return every feature of the contract: the request goes before the store.
 
     Parameters
     ----------
     stored : StoredFeatures
         What the store holds of this applicant; values of STALE views are read as missing.
     """
-    inputs: dict[str, Input] = {}
+    # An inline null brings nothing: it must not take away what the store knows.
+    given: dict[str, Scalar | None] = {name: value for name, value in request.given.items() if value is not None}
+    sources: dict[str, Source] = {}
     for view in contract.views:
         held = stored.views[view.name]
-        values = held.values if held.status == "PRESENT" else {}
-        origin = view.name, held.event_timestamp
-        for spec in view.features:
-            inputs[spec.name] = Input(values.get(spec.name), *origin)
-    for spec in contract.request:
-        inputs[spec.name] = Input(None, REQUEST)
-    # An inline null brings nothing: it must not take away what the store knows.
-    inputs |= {name: Input(value, REQUEST) for name, value in request.given.items() if value is not None}
-    derived = derive({name: inputs[name].value if name in inputs else None for name in _TYPICAL})
+        get = (held.values if held.status == "PRESENT" else {}).get
+        values = {spec.name: get(spec.name) for spec in view.features if spec.name not in given}
+        sources[view.name] = Source(held.event_timestamp, values)
+    asked: dict[str, Scalar | None] = {spec.name: None for spec in contract.request}
+    sources[REQUEST] = Source(None, asked | given)
+    inputs = Inputs.of(sources)
+    derived = derive(inputs.values)
     for spec in contract.on_demand:
-        inputs[spec.name] = Input(derived[spec.name], spec.view)
+        value = inputs.values[spec.name] = derived[spec.name]
+        sources.setdefault(spec.view, Source(None, {})).values[spec.name] = value
     return inputs
 
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from feature_repo.contract import FeatureSpec
 from feature_repo.stores.stored import StoredView
-from monitoring.decision_record import Input
-from services.scoring.inputs import REQUEST
+from services.scoring.inputs import REQUEST, Inputs
 from services.scoring.model import ScoringModel
 from services.scoring.policy_sections import KnockOut
 from services.scoring.schemas import Reason
@@ -28,7 +27,7 @@ def of_rules(rules: Sequence[KnockOut], model: ScoringModel) -> tuple[Reason, ..
 
 
 def of_model(
-    impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
+    impacts: Mapping[str, float], inputs: Inputs, views: Mapping[str, StoredView], model: ScoringModel
 ) -> tuple[Reason, ...]:
     """Return the principal reasons of the model: groups of features that raised the risk, largest first.
 
@@ -43,7 +42,7 @@ def of_model(
 
 
 def key_factors(
-    impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
+    impacts: Mapping[str, float], inputs: Inputs, views: Mapping[str, StoredView], model: ScoringModel
 ) -> tuple[str, ...]:
     """Return what affected the credit score adversely, most important first; parameters as for `of_model`.
 
@@ -60,7 +59,7 @@ def key_factors(
 
 
 def _raised(
-    impacts: Mapping[str, float], inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
+    impacts: Mapping[str, float], inputs: Inputs, views: Mapping[str, StoredView], model: ScoringModel
 ) -> list[Reason]:
     """Return every group of features that raised the risk, largest first.
 
@@ -82,26 +81,26 @@ def _raised(
 
 
 def _words(
-    spec: FeatureSpec, inputs: Mapping[str, Input], views: Mapping[str, StoredView], model: ScoringModel
+    spec: FeatureSpec, inputs: Inputs, views: Mapping[str, StoredView], model: ScoringModel
 ) -> tuple[str, str] | None:
     """Return code and text for a feature that raised the risk; None if nothing true can be said of it."""
-    item = inputs[spec.name]
-    if item.value is None and spec.name in model.needs:
+    is_missing = inputs.values[spec.name] is None
+    if is_missing and spec.name in model.needs:
         for need in model.needs[spec.name]:
             lacking = model.specs[need]
-            if inputs[need].value is None and lacking.view in model.views:
-                return _unknown(lacking) if _known(inputs[need], lacking, views) else _absent(lacking, model)
-    elif item.value is None and spec.view in model.views:
-        if _known(item, spec, views):
+            if inputs.values[need] is None and lacking.view in model.views:
+                return _unknown(lacking) if _known(inputs, lacking, views) else _absent(lacking, model)
+    elif is_missing and spec.view in model.views:
+        if _known(inputs, spec, views):
             # "Never delinquent" is no delinquency.
             return None if spec.null_means else _unknown(spec)
         return _absent(spec, model)
     return spec.name, spec.reason
 
 
-def _known(item: Input, spec: FeatureSpec, views: Mapping[str, StoredView]) -> bool:
+def _known(inputs: Inputs, spec: FeatureSpec, views: Mapping[str, StoredView]) -> bool:
     """Return whether someone did look, and found no value: the view is there, or the request says so."""
-    return item.source == REQUEST or views[spec.view].status == "PRESENT"
+    return inputs.origin(spec.name)[0] == REQUEST or views[spec.view].status == "PRESENT"
 
 
 def _unknown(spec: FeatureSpec) -> tuple[str, str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -13,9 +12,9 @@ import msgspec
 
 from feature_repo.errors import InputError
 from feature_repo.stores.stored import StoredFeatures
-from monitoring.decision_record import Arm, DecisionRecord, Input, Shadow
+from monitoring.decision_record import Arm, DecisionRecord, Shadow
 from services.scoring.decide import Occasion, Verdict, decide
-from services.scoring.inputs import gather
+from services.scoring.inputs import Inputs, gather
 from services.scoring.loan_request import LoanRequest
 from services.scoring.model import ScoringModel
 
@@ -75,7 +74,7 @@ def settle_all(
     return found
 
 
-def to_record(case: Case, inputs: Mapping[str, Input], verdict: Verdict, role: Role) -> DecisionRecord:
+def to_record(case: Case, inputs: Inputs, verdict: Verdict, role: Role) -> DecisionRecord:
     """Return what the log keeps of a decision: everything that it was made of."""
     decision = verdict.decision
     return DecisionRecord(
@@ -91,7 +90,7 @@ def to_record(case: Case, inputs: Mapping[str, Input], verdict: Verdict, role: R
         pd=decision.default_probability,
         score=decision.credit_score,
         request=case.request.asked,
-        features=dict(inputs),
+        features=inputs.sources,
         views=case.stored.views,
         impacts=verdict.scored.impacts,
         reference_log_odds=verdict.scored.reference_log_odds,
@@ -112,5 +111,6 @@ def new_decision_id() -> str:
     """
     milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
     fraction = nanoseconds * 4096 // 1_000_000
-    number = milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)
-    return str(uuid.UUID(int=number))
+    chance = int.from_bytes(os.urandom(8), "big") >> 2
+    text = f"{milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | chance:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -209,7 +208,6 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[ProblemItem, ...] = ()
 
 
-@lru_cache(4096)  # one decision tells the same instants again and again
 def iso(instant: datetime) -> str:
     """Return an instant as ISO 8601 in UTC, with microseconds and Z.
 
@@ -218,7 +216,8 @@ def iso(instant: datetime) -> str:
     >>> iso(datetime(2026, 11, 22, 12, tzinfo=UTC))
     '2026-11-22T12:00:00.000000Z'
     """
-    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    zoned = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    return f"{zoned.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def maybe_iso(instant: datetime | None) -> str | None:

@@ -57,14 +57,15 @@ def test_the_decision_is_in_the_log_as_it_was_answered(client):
     record = client.get(f"/decisions/{answer['decision_id']}").json()
     assert record["output"] == answer
     assert record["request"] == REQUEST | {"annual_income": 50000.0, "age": 44}
-    assert record["features"]["annual_income"] == {"value": 50000.0, "source": "request", "event_timestamp": None}
-    assert record["features"]["of_legal_age"]["source"] == "request"
-    assert record["features"]["num_inquiries"]["source"] == "credit_bureau"
-    assert record["features"]["purchase_to_income"] == {
-        "value": 0.07,
-        "source": "affordability",
-        "event_timestamp": None,
+    asked = {"purchase_amount": 3500.0, "term_months": 12, "loan_purpose": None}
+    asked |= {"annual_income": 50000.0, "of_legal_age": True}
+    assert record["features"]["request"] == {"event_timestamp": None, "values": asked}
+    assert record["features"]["credit_bureau"] == {
+        "event_timestamp": answer["freshness"]["credit_bureau"]["event_timestamp"].replace(".000000", ""),
+        "values": GOOD["credit_bureau"],
     }
+    assert record["features"]["affordability"]["event_timestamp"] is None
+    assert record["features"]["affordability"]["values"]["purchase_to_income"] == 0.07
     assert record["views"]["credit_bureau"]["values"] == GOOD["credit_bureau"]
     assert record["guard"] == {"passed": True, "violations": []}
     assert (record["pd"], record["bundle"]) == (answer["default_probability"], answer["model"]["bundle"])
@@ -96,7 +97,7 @@ def test_a_stale_view_is_shown_with_its_age_and_not_used(client, home):
         "age_seconds": 8640000,
     }
     record = client.get(f"/decisions/{answer['decision_id']}").json()
-    assert record["features"]["inflow_90d"]["value"] is None
+    assert record["features"]["account_cashflow"]["values"] == {"inflow_90d": None}
     assert record["views"]["account_cashflow"]["values"] == {"inflow_90d": 15000.0}
 
 

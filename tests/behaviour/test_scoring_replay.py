@@ -116,7 +116,10 @@ def rewrite(log, decision_id, change):
         (lambda record: record["output"].update(favour="yes"), ["output.favour"]),
         (lambda record: record["impacts"].pop("num_inquiries"), ["impacts.num_inquiries"]),
         (lambda record: record["output"]["probability_interval"].__setitem__(1, 1), ["output.probability_interval.1"]),
-        (lambda record: record["features"]["annual_income"].update(source="x"), ["features.annual_income.source"]),
+        (
+            lambda record: record["features"]["applicant_profile"]["values"].update(annual_income=1.0),
+            ["features.applicant_profile.values.annual_income"],
+        ),
     ],
 )
 def test_what_was_changed_in_the_log_is_told_by_its_path(client, log, change, differences):
@@ -132,7 +135,7 @@ def test_an_input_that_was_changed_gives_another_decision(client, log):
     decision = client.post("/predict", json=REQUEST | {"annual_income": 60000}).json()
     rewrite(log, decision["decision_id"], lambda record: record["request"].update(annual_income=1))
     answer = client.post(f"/decisions/{decision['decision_id']}/replay").json()
-    assert "features.annual_income.value" in answer["differences"]
+    assert "features.request.values.annual_income" in answer["differences"]
     rewrite(log, decision["decision_id"], lambda record: record["request"].update(annual_income="much"))
     answer = client.post(f"/decisions/{decision['decision_id']}/replay").json()
     assert (answer["identical"], answer["differences"]) == (False, ["output"])

@@ -12,8 +12,9 @@ from typing import Literal
 
 import msgspec
 
-from monitoring.decision_record import DecisionRecord, Input
+from monitoring.decision_record import DecisionRecord
 from services.scoring import reasons
+from services.scoring.inputs import Inputs
 from services.scoring.model import ScoringModel
 from services.scoring.notices.lender import Bureau, Lender, Party
 from services.scoring.schemas import Decision, Terms
@@ -147,7 +148,7 @@ def notice_of(record: DecisionRecord, model: ScoringModel, lender: Lender) -> No
 
 
 def _asked(record: DecisionRecord, name: str) -> float | int:
-    value = record.features[name].value
+    value = Inputs.of(record.features).values[name]
     if value is None or isinstance(value, str):
         raise ValueError(f"record {record.decision_id} has no {name}")
     return value
@@ -155,10 +156,11 @@ def _asked(record: DecisionRecord, name: str) -> float | int:
 
 def _reports_used(record: DecisionRecord, model: ScoringModel, lender: Lender) -> list[Bureau]:
     """Return the agencies of whose reports the model read a value, also where the request brought it."""
+    values = Inputs.of(record.features).values
     read = {
         name
         for name, view in model.views.items()
-        if any(spec.name in record.impacts and record.features[spec.name].value is not None for spec in view.features)
+        if any(spec.name in record.impacts and values[spec.name] is not None for spec in view.features)
     }
     return [bureau for bureau in lender.bureau if read.intersection(bureau.views)]
 
@@ -171,7 +173,7 @@ def _is_above_the_best(terms: Terms, model: ScoringModel) -> bool:
 
 
 def _score(record: DecisionRecord, decision: Decision, model: ScoringModel, text: str) -> Score:
-    inputs = {name: Input(feature.value, feature.source) for name, feature in record.features.items()}
+    inputs = Inputs.of(record.features)
     scale = model.policy.score
     return Score(
         score=decision.credit_score,

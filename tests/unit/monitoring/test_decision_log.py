@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.stored import StoredView
-from monitoring.decision_log import DecisionLog, DecisionRecord, Input
+from monitoring.decision_log import DecisionLog, DecisionRecord, Source
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -26,8 +26,8 @@ def record(number=0, **changes):
         score=700,
         request={"applicant_id": "Ünï 😀", "purchase_amount": 3500.0},
         features={
-            "a": Input(0.1, "v", datetime(2026, 5, 31, tzinfo=UTC)),
-            "b": Input(None, "request"),
+            "v": Source(datetime(2026, 5, 31, tzinfo=UTC), {"a": 0.1}),
+            "request": Source(None, {"b": None}),
         },
         views={"v": StoredView("STALE", START, 7, {"a": 0.1, "n": 2**62, "flag": False, "text": "x", "none": None})},
         impacts={"a": -1e-17},

@@ -283,10 +283,10 @@ def test_a_stale_value_is_none_to_the_model():
     stored = held(credit_bureau=stale("credit_bureau"))
     request = a_model().requests.read(b'{"applicant_id": "A1", "purchase_amount": 3500}')
     inputs = gather(request, stored, CONTRACT)
-    assert inputs["debt_to_income_ratio"].value is None
-    assert inputs["debt_to_income_ratio"].event_timestamp == NOW - 900 * DAY
-    assert inputs["debt_to_income_after"].value is None
-    assert inputs["instalment_to_income"].value is not None
+    assert inputs.values["debt_to_income_ratio"] is None
+    assert inputs.origin("debt_to_income_ratio") == ("credit_bureau", NOW - 900 * DAY)
+    assert inputs.values["debt_to_income_after"] is None
+    assert inputs.values["instalment_to_income"] is not None
 
 
 def test_confidence_falls_with_absent_views_that_the_request_does_not_replace():
