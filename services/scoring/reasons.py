@@ -68,7 +68,9 @@ def _raised(
     """
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(impacts, key=impacts.__getitem__, reverse=True):
-        if told := _words(model.specs[name], inputs, views, model):
+        spec = model.specs[name]
+        is_there = inputs.values[name] is not None
+        if told := (name, spec.reason) if is_there else _absence(spec, inputs, views, model):
             code, text = told
             groups.setdefault(text, []).append((code, name))
     raised: list[tuple[float, Reason]] = []
@@ -80,17 +82,16 @@ def _raised(
     return [reason for _, reason in sorted(raised, key=lambda one: -one[0])]
 
 
-def _words(
+def _absence(
     spec: FeatureSpec, inputs: Inputs, views: Mapping[str, StoredView], model: ScoringModel
 ) -> tuple[str, str] | None:
-    """Return code and text for a feature that raised the risk; None if nothing true can be said of it."""
-    is_missing = inputs.values[spec.name] is None
-    if is_missing and spec.name in model.needs:
+    """Return code and text for a value that is missing and raised the risk; None if nothing true can be said of it."""
+    if spec.name in model.needs:
         for need in model.needs[spec.name]:
             lacking = model.specs[need]
             if inputs.values[need] is None and lacking.view in model.views:
                 return _unknown(lacking) if _known(inputs, lacking, views) else _absent(lacking, model)
-    elif is_missing and spec.view in model.views:
+    elif spec.view in model.views:
         if _known(inputs, spec, views):
             # "Never delinquent" is no delinquency.
             return None if spec.null_means else _unknown(spec)
