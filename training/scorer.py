@@ -107,7 +107,7 @@ def _readers(
     for column, switch in zip(columns, switches, strict=False):
         if column.category:
             marks.setdefault(column.feature, {})[column.category] = switch
-        else:
+        elif switch.thresholds or switch.missing or any(switch.codes):
             numbers.append((column.feature, switch.thresholds, switch.codes, switch.missing))
     categories = []
     for feature, by_value in marks.items():

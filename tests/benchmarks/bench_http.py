@@ -26,10 +26,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.demo_home import CANDOR, PROJECT, a_demo_home
+
 CONNECTIONS = 16
 SECONDS = 8
 APPLICANTS = 2000
-PROJECT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -41,20 +42,11 @@ def run(seconds: int = SECONDS) -> list[dict[str, Any]]:
     for tool in ("wrk", "hey"):
         if not shutil.which(tool):
             return [{"name": f"not measured: {tool} is not installed (apt-get install {tool})"}]
-    with tempfile.TemporaryDirectory(prefix="candor-bench-") as folder:
-        home = Path(folder) / "home"
-        environment = {**os.environ, "CANDOR_HOME": str(home)}
-        candor = [sys.executable, "-m", "services"]
-        subprocess.run(
-            [*candor, "demo", "--no-serve", "--applicants", str(APPLICANTS)],
-            env=environment, cwd=PROJECT, check=True, capture_output=True,
-        )  # fmt: skip
-        try:
-            facts = json.loads(subprocess.check_output([*candor, "env", "--json"], env=environment, cwd=PROJECT))
-            environment["FEAST_FS_YAML_FILE_PATH"] = facts["feature_store_yaml"]
-            return _measured(Path(folder), environment, facts, seconds)
-        finally:
-            subprocess.run([*candor, "stop"], env=environment, cwd=PROJECT, check=True, capture_output=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="candor-bench-") as folder,
+        a_demo_home(Path(folder) / "home", APPLICANTS) as (environment, facts),
+    ):
+        return _measured(Path(folder), environment, facts, seconds)
 
 
 def _measured(folder: Path, environment: dict[str, str], facts: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
@@ -81,7 +73,7 @@ def _measured(folder: Path, environment: dict[str, str], facts: dict[str, Any], 
     with _server(command, bare, port, "/health", PROJECT):
         found["bare handler"] = _load(f"http://127.0.0.1:{port}/predict", decision, seconds)
     port = _free_port()
-    with _server([sys.executable, "-m", "services", "serve", "--port", str(port)],
+    with _server([*CANDOR, "serve", "--port", str(port)],
                  environment, port, "/health/ready", PROJECT):  # fmt: skip
         url = f"http://127.0.0.1:{port}/predict"
         ours = found["candor serve"] = _load(url, decision, seconds)

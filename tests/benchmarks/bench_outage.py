@@ -1,4 +1,7 @@
-"""Redis hangs (SIGSTOP) and dies (SIGKILL) for a while under load, and comes back.
+"""Redis and the decision log go for a while under load, and come back.
+
+Redis hangs (SIGSTOP) and dies (SIGKILL); another program locks the SQLite log; PostgreSQL, where it is installed, is
+shut down as by a power failure while it holds the log.
 
 ``python -m tests.benchmarks outage``
 """
@@ -10,16 +13,28 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from feature_repo.home import Home
 
 CLIENTS = 8
 STOPPED = 10.0
 QUIET = 3.0
 BODY = json.dumps({"applicant_id": "APP_1", "purchase_amount": 3500, "term_months": 12}).encode()
+REDIS_HANGS, REDIS_DIES, LOCKED, POSTGRES_DIES = WAYS = (
+    "Redis hangs",
+    "Redis dies",
+    "the SQLite log is locked",
+    "the PostgreSQL log dies",
+)
 Answer = tuple[float, float, int]
 """When it came, how long it took (seconds), and its status; 0 if there was none."""
 
@@ -31,50 +46,83 @@ def run(stopped: float = STOPPED) -> list[dict[str, Any]]:
     """
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="candor-outage-") as folder:
-        server = context.Process(target=_serve, args=(Path(folder), theirs))
-        server.start()
-        try:
-            port = ours.recv()
-            return [asyncio.run(_outage(port, ours, way, stopped)) for way in ("hangs", "dies")]
-        finally:
-            ours.send("end")
-            server.join(30)
+    found = []
+    for way in WAYS:
+        with tempfile.TemporaryDirectory(prefix="candor-outage-") as folder:
+            server = context.Process(target=_serve, args=(Path(folder), theirs, way))
+            server.start()
+            try:
+                port = ours.recv()
+                if port:
+                    found.append(asyncio.run(_outage(port, ours, way, stopped)))
+            finally:
+                ours.send("end")
+                server.join(30)
+    return found
 
 
-def _serve(folder: Path, parent: Connection) -> None:
-    from services import embedded
+def _serve(folder: Path, parent: Connection, way: str) -> None:
     from services.scoring.app import create_app
+    from tests.unit.monitoring.postgres import a_postgres
     from tests.unit.services.harness import a_home, a_model, connect, promote, put
     from tests.unit.services.live import serving
 
-    with a_home(folder / "home") as home:
+    with ExitStack() as stack:
+        home = stack.enter_context(a_home(folder / "home"))
+        postgres = None
+        if way == POSTGRES_DIES:
+            try:
+                postgres = stack.enter_context(a_postgres())
+            except BaseException as error:  # pytest's word for what cannot run here is no Exception
+                if type(error).__name__ != "Skipped":
+                    raise
+                parent.send(0)
+                return
+            home = replace(home, log_override=postgres.url)
         promote(home)
         put(home, "APP_1")
         with connect(home) as redis:
             redis.save()
         with serving(create_app(home, lambda _: a_model())) as live:
             parent.send(live.port)
-            process = 0
-            while (order := parent.recv()) != "end":
-                if order in ("hangs", "dies"):
-                    with connect(home) as redis:
-                        process = redis.info("server")["process_id"]
-                    os.kill(process, signal.SIGSTOP if order == "hangs" else signal.SIGKILL)
-                elif order == "wake":
-                    os.kill(process, signal.SIGCONT)
-                else:
-                    embedded.ensure(home)
+            outage = _outage_of(way, home, postgres)
+            while parent.recv() != "end":
+                next(outage)
                 parent.send(time.monotonic())
+
+
+def _outage_of(way: str, home: Home, postgres: Any) -> Iterator[None]:
+    """Take something away at the first step, and give it back at the second."""
+    from services import embedded
+    from tests.unit.services.harness import connect
+
+    if way == POSTGRES_DIES:
+        postgres.stop()
+        yield
+        postgres.start()
+    elif way == LOCKED:
+        with closing(sqlite3.connect(home.root / "decisions.db", isolation_level=None, timeout=10)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with connect(home) as redis:
+            process = redis.info("server")["process_id"]
+        os.kill(process, signal.SIGSTOP if way == REDIS_HANGS else signal.SIGKILL)
+        yield
+        if way == REDIS_HANGS:
+            os.kill(process, signal.SIGCONT)
+        else:
+            embedded.ensure(home)
+    yield
 
 
 async def _outage(port: int, server: Connection, way: str, stopped: float) -> dict[str, Any]:
     answers: list[Answer] = []
     clients = [asyncio.create_task(_load(port, answers)) for _ in range(CLIENTS)]
     await asyncio.sleep(QUIET)
-    gone = await asyncio.to_thread(_order, server, way)
+    gone = await asyncio.to_thread(_order, server)
     await asyncio.sleep(stopped)
-    back = await asyncio.to_thread(_order, server, "wake" if way == "hangs" else "start")
+    back = await asyncio.to_thread(_order, server)
     await asyncio.sleep(QUIET)
     for client in clients:
         client.cancel()
@@ -82,7 +130,7 @@ async def _outage(port: int, server: Connection, way: str, stopped: float) -> di
     refused = [at for at, _, status in answers if status == 503 and at > gone]
     again = [at for at, _, status in answers if status == 200 and at > back]
     return {
-        "Redis": f"{way} for {stopped:g} s",
+        "outage": f"{way} for {stopped:g} s",
         "answers": len(answers),
         "200": sum(status == 200 for *_, status in answers),
         "503": sum(status == 503 for *_, status in answers),
@@ -93,8 +141,8 @@ async def _outage(port: int, server: Connection, way: str, stopped: float) -> di
     }
 
 
-def _order(server: Connection, order: str) -> float:
-    server.send(order)
+def _order(server: Connection) -> float:
+    server.send("go on")
     return float(server.recv())
 
 

@@ -47,7 +47,7 @@ def declined(finished):
             adverse = decision.adverse_action_reasons
             if adverse and adverse[0].impact is not None:
                 absent = {name for name, view in views.items() if view.status == "MISSING"}
-                found.append(({name: item.value for name, item in inputs.items()}, absent, adverse))
+                found.append((inputs.values, absent, adverse))
             if len(found) == DECLINES:
                 return model, found
     raise AssertionError(f"only {len(found)} declines")
