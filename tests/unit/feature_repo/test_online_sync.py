@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import hiredis
+import numpy as np
 import pytest
 
 from feature_repo.errors import UnavailableError
+from feature_repo.stores import online_sync
 from feature_repo.stores.compile import compile_plan
 from feature_repo.stores.online_sync import SyncOnlineReader
 from feature_repo.stores.protocol import bulk, command
@@ -127,6 +129,20 @@ def test_few_and_many_and_columns_say_the_same():
             row.views["credit_bureau"].values.get("num_inquiries") for row in one_by_one
         ]
         assert len(server.connections) == 1
+
+
+def test_many_are_asked_for_in_portions(monkeypatch):
+    with a_server() as server, a_reader(server) as reader:
+        asked = [*NAMES, "nobody"]
+        whole, columns = reader.read_many(asked, NOW), reader.read_columns(asked, NOW)
+        counted = []
+        server.send = lambda connection, answer: (counted.append(len(answer)), connection.sendall(answer))
+        monkeypatch.setattr(online_sync, "_PORTION", 25)
+        assert reader.read_many(asked, NOW) == whole
+        assert len(counted) == 3
+        for view, column in reader.read_columns(asked, NOW).items():
+            np.testing.assert_array_equal(column.event_timestamp, columns[view].event_timestamp)
+            np.testing.assert_equal(column.values, columns[view].values)
 
 
 def test_nobody_is_asked_for_nothing():
