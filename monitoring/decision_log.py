@@ -80,6 +80,14 @@ class _Answered(msgspec.Struct):
     output: msgspec.Raw
 
 
+class _Cited(msgspec.Struct):
+    decision_id: str = "?"
+    candor_version: str = "?"
+
+
+_record = msgspec.json.Decoder(DecisionRecord)
+
+
 class DecisionLog:
     """Append decisions and read them back; its methods may be called from several threads.
 
@@ -139,7 +147,7 @@ class DecisionLog:
         query = sa.select(decisions.c.record).where(decisions.c.decision_id == decision_id)
         with self.database.connect() as connection:
             text = connection.execute(query).scalar_one_or_none()
-        return None if text is None else msgspec.json.decode(text, type=DecisionRecord)
+        return None if text is None else self._read(text)
 
     def kept(self, client: str, key: str) -> Kept | None:
         """Return what was answered under an idempotency key, or None if it was not used yet."""
@@ -165,10 +173,9 @@ class DecisionLog:
         query = _between(sa.select(decisions.c.record), start, end).order_by(
             decisions.c.decided_at, decisions.c.decision_id
         )
-        decoder = msgspec.json.Decoder(DecisionRecord)
         with self.database.connect() as connection:
             for text in connection.execution_options(yield_per=_BATCH).execute(query).scalars():
-                yield decoder.decode(text)
+                yield self._read(text)
 
     def count(self, start: datetime | None = None, end: datetime | None = None) -> int:
         """Return how many decisions `rows` yields."""
@@ -176,19 +183,29 @@ class DecisionLog:
             return int(connection.execute(_between(sa.select(sa.func.count()), start, end)).scalar_one())
 
     def ping(self) -> None:
-        """Return if the log can be read.
+        """Return if the log can be read, and nobody keeps it from being written to.
 
         Raises
         ------
         UnavailableError
             If it cannot.
         """
-        with self.database.connect() as connection:
+        with self.database.begin() as connection:
             connection.execute(sa.select(decisions.c.decision_id).limit(1))
 
     def close(self) -> None:
         """Close all connections."""
         self.database.close()
+
+    def _read(self, text: str) -> DecisionRecord:
+        try:
+            return _record.decode(text)
+        except msgspec.MsgspecError as error:
+            one = msgspec.json.decode(text, type=_Cited)
+            raise UnavailableError(
+                f"decision {one.decision_id} was logged in a form that this program does not read, by candor "
+                f"{one.candor_version}: {error}"
+            ) from None
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         keys = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from monitoring.decision_log import Entry
 
 _LARGEST_GROUP = 1000
 _DEADLINE = 5.0
+_REMEMBERED = 5.0
 Faults = list[Exception | None]
 Write = Callable[[Sequence[Entry]], Faults]
 
@@ -56,8 +58,16 @@ class GroupCommit:
         self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._fault: tuple[float, Exception] | None = None
         self.waiting = 0
         """How many requests wait for their decisions to be durable."""
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the last group could not be committed; forgotten after a while, so that someone tries again."""
+        if self._fault and time.monotonic() < self._fault[0] + _REMEMBERED:
+            return self._fault[1]
+        return None
 
     async def commit(self, entry: Entry) -> None:
         """Return when a decision is durable.
@@ -139,9 +149,14 @@ class GroupCommit:
             except Exception as error:  # whatever it is, nobody may wait for an answer that does not come
                 faults = [error] * sum(len(one.entries) for one in group)
             if group:
+                self._remember(faults)
                 # One wake-up for the whole group; a loop that is closed has nobody who waits.
                 with contextlib.suppress(RuntimeError):
                     group[0].done.get_loop().call_soon_threadsafe(_settle, batches, group, faults)
+
+    def _remember(self, faults: Faults) -> None:
+        whole = [fault for fault in faults if isinstance(fault, UnavailableError)]
+        self._fault = (time.monotonic(), whole[0]) if len(whole) == len(faults) else None
 
     def _gather(self) -> tuple[list[_Batch], bool]:
         """Wait for a batch, and return it with all that are there, and whether there are going to be more."""

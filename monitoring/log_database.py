@@ -19,6 +19,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from feature_repo.errors import InputError, UnavailableError
 
 _BUSY_SECONDS = 2
+_TO_WRITE = "BEGIN IMMEDIATE"
+"""Who reads first and writes then is refused by SQLite at once, if another has written in between: wait beforehand."""
 MOST_TOGETHER = 128  # rows of 13 values in a statement, far from what either database takes
 
 metadata = sa.MetaData()
@@ -141,7 +143,7 @@ class LogDatabase:
             try:
                 cursor = connection.cursor()
                 if self._file and not is_one_statement:
-                    cursor.execute("BEGIN")
+                    cursor.execute(_TO_WRITE)
                 yield cursor
                 connection.commit()
             except BaseException:
@@ -155,10 +157,10 @@ class LogDatabase:
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """Give a connection in a transaction; errors as for `write`."""
+        """Give a connection in a transaction that writes; errors as for `write`."""
         with self.errors():
             self._prepare()
-            with self.engine.begin() as connection:
+            with self.engine.execution_options(writes=True).begin() as connection:
                 yield connection
 
     @contextmanager
@@ -201,7 +203,7 @@ class LogDatabase:
                 return
             if self._file:
                 _create_private(self._file)
-            with self.engine.begin() as connection:
+            with self.engine.execution_options(writes=True).begin() as connection:
                 for table in metadata.sorted_tables:
                     connection.execute(CreateTable(table, if_not_exists=True))
                     for index in table.indexes:
@@ -227,7 +229,7 @@ def _engine(url: str) -> sa.Engine:
         }
         engine = sa.create_engine(parsed, connect_args=options)
         sa.event.listen(engine, "connect", _durable)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        sa.event.listen(engine, "begin", _begin)
         return engine
     if backend != "postgresql":
         raise InputError(f"the decision log runs on sqlite or postgresql, not on {backend}")
@@ -236,6 +238,10 @@ def _engine(url: str) -> sa.Engine:
         return sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise InputError(f"the decision log needs the driver {error.name}: install candor[postgres]") from None
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(_TO_WRITE if connection.get_execution_options().get("writes") else "BEGIN")
 
 
 def _durable(connection: Any, _record: Any) -> None:

@@ -30,7 +30,7 @@ class RedisConnection:
 
     There is one connection, opened when needed and replaced when it breaks; what is asked while answers are
     under way goes behind. Once Redis has failed several times in a row, questions are refused at once, but one
-    every half second; so this works again within a second of Redis. All questions come from one event loop.
+    every half second; so this works again within a second of Redis. All questions come from one event loop at a time.
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ class RedisConnection:
         self._connecting: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._late_alarms = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
 
     async def fetch(self, key: bytes, fields: Sequence[bytes]) -> Row:
         """Return the fields of one hash, None where there is none.
@@ -61,10 +63,11 @@ class RedisConnection:
         self._refuse_if_open()
         if not fields:
             return []
-        (row,) = await self._ask(self._command(key, fields), 1)
+        (answer,) = await self._ask(self._command(key, fields), 1)
+        row = self._row(answer, fields)
         if isinstance(row, Exception):
-            raise self.unavailable(row)
-        return list(row)
+            raise row
+        return row
 
     async def fetch_many(self, questions: Sequence[Ask]) -> list[Row | Exception]:
         """Return the answers to n questions in one round trip, an error in place of an answer.
@@ -79,7 +82,7 @@ class RedisConnection:
             return [[] for _ in questions]
         commands = b"".join([self._command(key, fields) for key, fields in questions])
         answers = await self._ask(commands, len(questions))
-        return [self.unavailable(item) if isinstance(item, Exception) else item for item in answers]
+        return [self._row(answer, fields) for answer, (_, fields) in zip(answers, questions, strict=True)]
 
     async def ping(self) -> None:
         """Return if Redis answers; errors as for `fetch`. It is asked even if it has failed: this is a probe."""
@@ -88,13 +91,11 @@ class RedisConnection:
             raise self.unavailable(answer)
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connecting:
-            self._connecting.cancel()
+        """Close the connection; whoever waits is told so."""
+        self._is_closed = True
         if self._alarm:
             self._alarm.cancel()
-        if self._pipe:
-            self._pipe.close()
+        self._give_up(exceptions.ConnectionError())
 
     def unavailable(self, error: Exception) -> UnavailableError:
         """Name the server and what is wrong with it."""
@@ -109,8 +110,22 @@ class RedisConnection:
             self._tail = fields, b"*%d\r\n" % (2 + len(fields)) + bulk(b"HMGET"), b"".join(map(bulk, fields))
         return self._tail[1] + bulk(key) + self._tail[2]
 
+    def _row(self, answer: Any, fields: Sequence[bytes]) -> Row | Exception:
+        if isinstance(answer, list) and len(answer) == len(fields):
+            return answer
+        if isinstance(answer, Exception):
+            return self.unavailable(answer)
+        if self._pipe is not None:
+            self._pipe.close()  # it may be out of step
+        return self.unavailable(exceptions.InvalidResponse())
+
     async def _ask(self, commands: bytes, count: int) -> list[Any]:
         loop = asyncio.get_running_loop()
+        if self._is_closed:
+            raise self.unavailable(exceptions.ConnectionError())
+        if loop is not self._loop:  # what belonged to another one has ended with it
+            self._loop, self._pipe, self._connecting, self._alarm = loop, None, None, None
+            self._unsent.clear()
         question = Question(commands, count, loop.create_future(), loop.time())
         self._send(question)
         if self._alarm is None:
@@ -143,7 +158,7 @@ class RedisConnection:
         if twice := [question for question in waiting if question.asked_again]:
             self._fail(exceptions.ConnectionError(), twice)
         for question in waiting:
-            if not question.asked_again:
+            if not question.asked_again and not self._is_closed:
                 question.asked_again = True
                 self._send(question)
 
@@ -163,7 +178,7 @@ class RedisConnection:
     def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         """Give up if the oldest question is overdue; one alarm is over all of them."""
         self._alarm = None
-        waiting = self._pipe.waiting if self._pipe is not None and self._pipe.waiting else self._unsent
+        waiting = self._oldest()
         if not waiting:
             self._late_alarms = 0
             return
@@ -178,12 +193,27 @@ class RedisConnection:
             self._arm(loop, now + self._timeout)
             return
         self._late_alarms = 0
-        self._fail_all(TimeoutError())
-        if self._connecting:
+        loop.call_soon(self._give_up_overdue, loop)  # what has come meanwhile is taken before
+
+    def _give_up_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting = self._oldest()
+        if waiting and waiting[0].asked_at + self._timeout <= loop.time():
+            self._give_up(TimeoutError())
+        elif waiting and self._alarm is None:
+            self._arm(loop, waiting[0].asked_at + self._timeout)
+
+    def _give_up(self, error: Exception) -> None:
+        """Fail everybody who waits, and leave the connection: other answers may be under way."""
+        self._fail_all(error)
+        if self._connecting is not None:
             self._connecting.cancel()
+            self._connecting = None
         if self._pipe is not None:
-            self._pipe.close()  # other answers may be under way
+            self._pipe.close()
             self._pipe = None
+
+    def _oldest(self) -> deque[Question]:
+        return self._pipe.waiting if self._pipe is not None and self._pipe.waiting else self._unsent
 
     def _reason(self, error: Exception) -> str:
         # Redis errors may quote what was sent to them, so that none of their text is repeated.

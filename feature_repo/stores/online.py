@@ -136,7 +136,7 @@ class OnlineReader:
     connection_string : str
         Address in Feast's form.
     timeout : float
-        Seconds from asking to having the answer, connecting included; more than 0.25 is cut to it.
+        Seconds from asking to having the answer, connecting included; more than 0.2 is cut to it.
 
     Raises
     ------

@@ -53,6 +53,7 @@ class Pipe(asyncio.Protocol):
 
     def __init__(self, connection: Any, lost: Callable[[Pipe, list[Question]], None]) -> None:
         self.waiting: deque[Question] = deque()
+        self._answered: deque[Question] = deque()
         # redis-py has greeted; its own reading wakes the event loop five times for an answer, so that it ends here.
         self._connection = connection
         self._transport: asyncio.Transport = connection._writer.transport
@@ -70,12 +71,22 @@ class Pipe(asyncio.Protocol):
         self._unsent.append(question.commands)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Take what came; what nobody asked for would put all later answers out of step."""
+        settles = bool(self._answered)
         self._reader.feed(data)
-        self._settle()
+        try:
+            while self.waiting and self._take(self.waiting[0]):
+                self._answered.append(self.waiting.popleft())
+        except InvalidResponse:
+            self.close()
+        if not self.waiting and self._reader.has_data():
+            self.close()
+        if not settles:
+            self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand back what was not answered."""
+        self._unsent.clear()
         self._connection._reader = self._connection._writer = None
         waiting, self.waiting = list(self.waiting), deque()
         self._lost(self, waiting)
@@ -87,30 +98,28 @@ class Pipe(asyncio.Protocol):
     def _flush(self) -> None:
         """Send what was asked in this turn of the event loop, all at once."""
         unsent, self._unsent = self._unsent, []
-        self._transport.write(b"".join(unsent))
+        if unsent and not self._transport.is_closing():
+            self._transport.write(b"".join(unsent))
+
+    def _take(self, question: Question) -> bool:
+        """Take what has come for a question, and return whether that is all."""
+        while len(question.answers) < question.count:
+            answer = self._reader.gets()
+            if answer is False:  # not there yet
+                return False
+            question.answers.append(answer)
+        return True
 
     def _settle(self) -> None:
         """Settle a few questions, and the next ones once something was made of these.
 
         Who decides on many applicants in one turn of the event loop has nothing to do while they are being logged.
         """
-        try:
-            for _ in range(_AT_A_TIME):
-                if not self.waiting:
-                    return
-                question = self.waiting[0]
-                while len(question.answers) < question.count:
-                    answer = self._reader.gets()
-                    if answer is False:  # not there yet
-                        return
-                    question.answers.append(answer)
-                self.waiting.popleft()
-                if not question.answer.done():
-                    question.answer.set_result(question.answers)
-        except InvalidResponse:
-            self.close()
-            return
-        if self.waiting:
+        for _ in range(min(_AT_A_TIME, len(self._answered))):
+            question = self._answered.popleft()
+            if not question.answer.done():
+                question.answer.set_result(question.answers)
+        if self._answered:
             asyncio.get_running_loop().call_soon(self._settle)
 
 

@@ -24,6 +24,7 @@ def annual_percentage_rate(
     unit_periods: int = 1,
     fraction: float = 0.0,
     per_year: float = 12,
+    near: float = 0.0,
 ) -> float:
     """Return the annual percentage rate, in percent: the unit-period rate times unit-periods in a year.
 
@@ -45,6 +46,8 @@ def annual_percentage_rate(
         Fraction f of a unit-period before them, 0..1; for months, days over 30.
     per_year : float
         Unit-periods in a year.
+    near : float
+        Percent; where to begin to look, which changes how long that takes.
 
     Raises
     ------
@@ -61,10 +64,11 @@ def annual_percentage_rate(
     others = payments - 1
     if amount_financed <= 0 or payment * others + last_payment < amount_financed:
         raise ValueError(f"{payments} payments do not pay back {amount_financed}")
-    rate = 0.0
+    rate = near / (per_year * 100)
     for _ in range(_STEPS):
         value, slope = _present_value(rate, payment, last_payment, others, unit_periods, fraction)
-        # The present value falls with the rate and is convex: from 0, Newton's steps rise to the root.
+        # The present value falls with the rate and is convex: Newton's steps rise to the root from below it, where
+        # the first step leads from above.
         step = (amount_financed - value) / slope
         rate += step
         if abs(step) <= _SETTLED * (1 + rate):

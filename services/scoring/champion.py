@@ -88,6 +88,8 @@ class ChampionFollower:
         self._load_challenge = challenge
         self.challenge: Challenge | None = None
         """The challenger in service, as of the last `current`."""
+        self.refused_challenger = ""
+        """Why the challenger that is named is not in service; empty if it is, or none is named."""
         self._model: ScoringModel | None = None
         self._fault = _NO_MODEL
         self._mark: tuple[int, int] | None = None
@@ -145,8 +147,10 @@ class ChampionFollower:
             _logger.info("in service: %s version %s", self._model.name.name, self._model.name.version)
 
     def _challenger(self) -> Challenge | None:
+        self.refused_challenger = ""
         try:
             return self._load_challenge(self._home)
         except Exception as error:
+            self.refused_challenger = str(error) if isinstance(error, CandorError) else "it cannot be loaded"
             _logger.error("challenger not taken into service: %s", error, exc_info=not isinstance(error, CandorError))
             return None

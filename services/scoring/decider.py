@@ -47,6 +47,7 @@ class Decider:
     async def one(self, body: bytes) -> DecisionRecord:
         """Decide on one request; errors as for `ScoringService.decide`."""
         model = await self._champion.current()
+        challenge = self._champion.challenge
         request = model.requests.read(body)
         as_of = self._clock.now()
         begun = perf_counter()
@@ -54,7 +55,6 @@ class Decider:
         read = perf_counter()
         self._metrics.took("features", read - begun)
         case = Case(request, stored, Occasion(new_decision_id(), datetime.now(UTC), as_of))
-        challenge = self._champion.challenge
         if challenge is None:
             record = settle(case, model)
             self._metrics.took("decide", perf_counter() - read)

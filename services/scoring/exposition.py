@@ -22,6 +22,7 @@ GAUGES = {
     "store_breaker_open": ("1 while the online store is not asked because it failed", ()),
     "model_info": ("The model in service", ("name", "version", "bundle")),
     "champion_refused": ("1 while the promoted bundle cannot be loaded and the one before it decides", ()),
+    "challenger_refused": ("1 while the challenger that was named cannot be loaded and the champion decides", ()),
 }
 HISTOGRAMS = {
     "decision_stage_seconds": ("Time of a decision by stage", "stage"),

@@ -16,7 +16,7 @@ from monitoring.outcomes import Outcome, Taken
 from services.scoring.errors import FieldProblem
 from services.scoring.loan_request import TOO_DEEP
 from services.scoring.problems import input_problem, request_id
-from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, no_key, problems
 from services.scoring.schemas import Decision, Problem
 from services.scoring.service import ScoringService
 
@@ -78,6 +78,7 @@ _outcome = msgspec.json.Decoder(Outcome)
 )
 async def predict_batch(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Decide on up to 1,000 requests, each as on a single one; all decisions are in the log before any is answered."""
+    no_key(request)
     bodies = [bytes(raw) for raw in read_body(_batch, json_body(request)).requests]
     made = items(await service.decide_many(bodies), request.scope)
     return json_answer(msgspec.json.encode({"results": made}))

@@ -67,7 +67,7 @@ def terms_of(loan: Loan | None, approved: bool) -> Terms:
         approved=approved,
         amount=loan.principal / _CENTS,
         term_months=loan.term_months,
-        apr=round(loan.apr, 2) if loan.fee else loan.apr,
+        apr=round(loan.apr, 2),
         monthly_payment=loan.payment / _CENTS,
         last_payment=loan.last_payment / _CENTS,
         finance_charge=loan.finance_charge / _CENTS,

@@ -31,8 +31,8 @@ class Loan(msgspec.Struct, frozen=True):
     fee : int
         Charge paid at consummation, cents.
     apr : float
-        Annual percentage rate, percent, unrounded; infinite if the fee eats up the loan. The note rate where there is
-        no fee: whole cents may be disregarded (12 CFR 1026.17(c)(3)(i)).
+        Annual percentage rate, percent, unrounded, from the payments in whole cents; infinite if the fee eats up the
+        loan.
     balance_months : int
         Sum over the months of the balance owed in each, cents x months.
     """
@@ -91,7 +91,7 @@ def price(principal: int, term_months: int, rate: float, *, fee: int = 0, odd_da
     Examples
     --------
     >>> loan = price(350_000, 12, 8.99)
-    >>> loan.payment, loan.last_payment, loan.finance_charge, loan.total_of_payments, loan.apr
+    >>> loan.payment, loan.last_payment, loan.finance_charge, loan.total_of_payments, round(loan.apr, 2)
     (30606, 30610, 17276, 367276, 8.99)
     >>> loan = price(350_000, 12, 8.99, fee=5_000)
     >>> loan.payment, loan.amount_financed, loan.finance_charge, round(loan.apr, 2)
@@ -115,11 +115,11 @@ def price(principal: int, term_months: int, rate: float, *, fee: int = 0, odd_da
     last_payment = balance + interest
     if payment < 1 or last_payment < 1:
         raise InputError(f"{principal / 100:.2f} is too little to be paid back in {term_months} payments")
-    apr = rate
-    if fee >= principal:
-        apr = math.inf
-    elif fee:
-        apr = annual_percentage_rate(principal - fee, payment, last_payment, term_months, fraction=odd_days / MONTH)
+    apr = math.inf
+    if fee < principal:
+        apr = annual_percentage_rate(
+            principal - fee, payment, last_payment, term_months, fraction=odd_days / MONTH, near=rate
+        )
     return Loan(principal, term_months, rate, payment, last_payment, fee, apr, balance_months)
 
 

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from services.scoring.errors import FieldProblem
 from services.scoring.problems import BODY, MEDIA_TYPE
 from services.scoring.schemas import Problem
 
@@ -21,6 +22,18 @@ def problems(**statuses: str) -> dict[int, ResponseSpec]:
         int(status.removeprefix("s")): ResponseSpec(Problem, False, description, MEDIA_TYPE)
         for status, description in statuses.items()
     }
+
+
+def no_key(request: Request[Any, Any, Any]) -> None:
+    """Refuse an idempotency key where none is kept, for the client would count on it.
+
+    Raises
+    ------
+    FieldProblem
+        If there is one.
+    """
+    if any(name == b"idempotency-key" for name, _ in request.scope["headers"]):
+        raise FieldProblem(("Idempotency-Key", "Idempotency-Key: is kept for single decisions on /predict only"))
 
 
 def json_body(request: Request[Any, Any, Any]) -> bytes:

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp
 
 from services.scoring.many_routes import LARGEST_BODY, MOST, BatchItem, items, read_body
 from services.scoring.problems import CLIENT
-from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, no_key, problems
 from services.scoring.routes import ready
 from services.scoring.schemas import Decision
 from services.scoring.service import ScoringService
@@ -65,6 +65,7 @@ async def ping(service: NamedDependency[ScoringService]) -> dict[str, str]:
 )
 async def invocations(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Decide on one request as `/predict` does, or on ``{"instances": [...]}`` of up to 1,000."""
+    no_key(request)
     body = json_body(request)
     if not _is_many(body):
         answer = await service.decide(body, client=request.scope["state"][CLIENT])

@@ -79,7 +79,7 @@ class Reason(msgspec.Struct, frozen=True):
     impact : float or None
         Log-odds by which it raised the default risk; None for a knock-out rule.
     features : tuple of str
-        All that it comes from, whose impacts it sums up.
+        All that raised the risk among those that it speaks of; its `impact` sums up these and those that lowered it.
     """
 
     code: str

@@ -239,7 +239,8 @@ class ScoringService:
             except CandorError as error:
                 checks[name] = str(error)
         whole = all(result == "ok" for result in checks.values())
-        warnings = {"champion": self._champion.refused} if self._champion.refused else {}
+        refused = {"champion": self._champion.refused, "challenger": self._champion.refused_challenger}
+        warnings = {name: reason for name, reason in refused.items() if reason}
         return Health("ok" if whole else "degraded", checks, model.name if model else None, warnings)
 
     def _count(self, records: Sequence[DecisionRecord], begun: float, decided: float) -> None:
@@ -254,6 +255,7 @@ class ScoringService:
             "log_waiting": [((), self._writer.waiting)],
             "store_breaker_open": [((), int(self._connected is not None and self._connected.is_given_up))],
             "champion_refused": [((), int(bool(self._champion.refused)))],
+            "challenger_refused": [((), int(bool(self._champion.refused_challenger)))],
         }
         if model := self._champion.loaded:
             gauges["model_info"] = [((model.name.name, model.name.version, model.name.bundle), 1)]
@@ -283,6 +285,8 @@ class ScoringService:
         await self._store().ping()
 
     async def _ping_log(self) -> None:
+        if fault := self._writer.fault:
+            raise UnavailableError(str(fault))
         await self._ask_log(self._log.ping)
 
     def _store(self) -> OnlineReader:

@@ -144,6 +144,10 @@ def test_a_challenger_that_cannot_be_loaded_is_left_out(home, caplog):
     assert {answer["model"]["version"] for answer in single} == {"7"}
     assert "challenger not taken into service" in caplog.text
     assert "plan.json does not match its checksum" in caplog.text
+    with TestClient(create_app(home)) as client:
+        health = client.get("/health").json()
+        assert "plan.json does not match its checksum" in health["warnings"]["challenger"]
+        assert 'candor_challenger_refused{worker="' in client.get("/metrics").text
 
 
 def test_a_running_service_takes_a_challenger_up_and_lets_it_go(home, monkeypatch):

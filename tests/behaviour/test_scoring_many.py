@@ -113,6 +113,13 @@ def test_a_batch_that_cannot_be_logged_is_not_answered(home):
         assert client.post("/predict/batch", json={"requests": [request(0)]}).status_code == 200
 
 
+@pytest.mark.parametrize("route", ["/predict/batch", "/invocations"])
+def test_a_key_that_would_not_be_kept_is_refused(client, route):
+    answer = client.post(route, json={"requests": [request(0)]}, headers={"idempotency-key": "order-1"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
+
+
 def outcomes(client, *given):
     answer = client.post("/outcomes", json={"outcomes": given})
     assert answer.status_code == 200, answer.text

@@ -25,9 +25,17 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Bureau(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A consumer reporting agency and the feature views that its reports fill."""
+    """A consumer reporting agency and the feature views that its reports fill.
+
+    Parameters
+    ----------
+    requests_bring_reports : bool
+        Whether values of these views that a request brings come from its reports too. If not, only a stored report
+        is one that was obtained.
+    """
 
     views: Lines
+    requests_bring_reports: bool = False
     agency: Party
 
 

@@ -155,14 +155,15 @@ def _asked(record: DecisionRecord, name: str) -> float | int:
 
 
 def _reports_used(record: DecisionRecord, model: ScoringModel, lender: Lender) -> list[Bureau]:
-    """Return the agencies of whose reports the model read a value, also where the request brought it."""
-    values = Inputs.of(record.features).values
-    read = {
-        name
-        for name, view in model.views.items()
-        if any(spec.name in record.impacts and values[spec.name] is not None for spec in view.features)
-    }
-    return [bureau for bureau in lender.bureau if read.intersection(bureau.views)]
+    """Return the agencies of whose reports the model read a value."""
+    inputs = Inputs.of(record.features)
+
+    def was_read(bureau: Bureau, view: str) -> bool:
+        names = [spec.name for spec in model.views[view].features if spec.name in record.impacts]
+        known = [name for name in names if inputs.values[name] is not None]
+        return any(bureau.requests_bring_reports or inputs.origin(name)[0] == view for name in known)
+
+    return [b for b in lender.bureau if any(view in model.views and was_read(b, view) for view in b.views)]
 
 
 def _is_above_the_best(terms: Terms, model: ScoringModel) -> bool:

@@ -5,11 +5,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvloop
 
 from feature_repo.contract import Contract, FeatureSpec, ViewSpec
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.address import parse_address
 from feature_repo.stores.compile import compile_plan
+from feature_repo.stores.connection import RedisConnection
 from feature_repo.stores.online import OnlineReader
 from feature_repo.stores.wire import decode_timestamp, decode_value
 from tests.unit.services.harness import CONTRACT, DAY, GOOD, NOW, a_home, connect, put
@@ -289,3 +291,137 @@ def test_two_features_in_one_field_are_refused():
     view = ViewSpec(name="v", table="t", ttl_seconds=0, missing_reason="", features=specs)
     with pytest.raises(InputError, match="share a Redis field"):
         compile_plan(Contract(service="s", views=(view,), request=(), on_demand=()), project="p")
+
+
+class Scripted:
+    """A server on a port of its own that answers each read by what `script` says of its number."""
+
+    def __init__(self, script):
+        self.connections = 0
+        self._script = script
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = parse_address(f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}")
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        number = 0
+        while asked := await reader.read(1 << 16):
+            if b"CLIENT" in asked:
+                writer.write(b"+OK\r\n" * asked.count(b"SETINFO"))
+            elif (answer := self._script(self.connections, number)) is not None:
+                writer.write(answer)
+                number += 1
+        writer.close()
+
+
+def of(value):
+    return b"*1\r\n$1\r\n" + value + b"\r\n"
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def on_a_loop(request):
+    """Run on the loop of tests, and on the one that the service runs on."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else None
+
+    def run(main):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(main)
+
+    return run
+
+
+def test_an_answer_that_nobody_asked_for_ends_the_connection(on_a_loop):
+    def script(connection, number):
+        return of(b"a") + of(b"stray") if connection == 1 else of(b"bc"[number : number + 1])
+
+    async def run():
+        async with Scripted(script) as server:
+            connection = RedisConnection(server.address)
+            found = []
+            for _ in range(3):
+                found.append(await connection.fetch(b"key", [b"field"]))
+                await asyncio.sleep(0.02)
+            await connection.close()
+            return found, server.connections
+
+    assert on_a_loop(run()) == ([[b"a"], [b"b"], [b"c"]], 2)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"*-1\r\n", b":5\r\n", b"+OK\r\n", b"*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"nonsense\r\n"]
+)
+def test_an_answer_of_another_shape_is_unavailable(on_a_loop, answer):
+    async def run():
+        async with Scripted(lambda *_: answer) as server:
+            connection = RedisConnection(server.address)
+            for _ in range(2):
+                with pytest.raises(UnavailableError, match=r"answered with an error|cannot be reached"):
+                    await connection.fetch(b"key", [b"field"])
+            await connection.close()
+
+    on_a_loop(run())
+
+
+def test_who_waits_when_it_is_closed_is_told_so_and_so_is_who_comes_after(on_a_loop):
+    async def run():
+        async with Scripted(lambda *_: None) as server:
+            connection = RedisConnection(server.address)
+            waiting = asyncio.create_task(connection.fetch(b"key", [b"field"]))
+            await asyncio.sleep(0.05)
+            await connection.close()
+            for asking in (waiting, connection.fetch(b"key", [b"field"])):
+                with pytest.raises(UnavailableError, match="cannot be reached"):
+                    await asyncio.wait_for(asking, 1)
+            return server.connections
+
+    assert on_a_loop(run()) == 1
+
+
+def test_a_connection_that_breaks_is_asked_once_more_and_no_more(on_a_loop):
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        while asked := await reader.read(1 << 16):
+            if b"CLIENT" not in asked:
+                break
+            writer.write(b"+OK\r\n" * asked.count(b"SETINFO"))
+        writer.close()
+
+    async def run():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        connection = RedisConnection(parse_address(f"127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        with pytest.raises(UnavailableError, match="cannot be reached"):
+            await connection.fetch(b"key", [b"field"])
+        await connection.close()
+        server.close()
+
+    connections = 0
+    on_a_loop(run())
+    assert connections == 2
+
+
+def test_one_connection_serves_one_loop_after_the_other(home):
+    put(home, "L1")
+    reader = OnlineReader(PLAN, home.redis)
+    assert all(asyncio.run(reader.read("L1", NOW)).is_known for _ in range(2))
+
+
+def test_who_is_slow_to_take_many_answers_does_not_blame_redis(home, on_a_loop):
+    put(home, "P1")
+
+    async def one(reader):
+        await reader.read("P1", NOW)
+        time.sleep(0.001)
+
+    async def run():
+        reader = OnlineReader(PLAN, home.redis)
+        await asyncio.gather(*(one(reader) for _ in range(500)))
+        await reader.close()
+
+    on_a_loop(run())

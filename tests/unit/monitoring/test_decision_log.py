@@ -1,6 +1,8 @@
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -9,8 +11,11 @@ import pytest
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.stored import StoredView
 from monitoring.decision_log import DecisionLog, DecisionRecord, Source
+from monitoring.log_database import decisions
+from monitoring.outcomes import Outcome, Outcomes
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
 
 
 def record(number=0, **changes):
@@ -92,6 +97,54 @@ def test_many_rows_are_streamed(log):
     assert next(rows).decision_id == record(0).decision_id
     log.append(record(5000))
     assert len(list(rows)) >= 1199
+
+
+def test_a_record_of_another_form_is_named_and_the_log_goes_on_taking_decisions(log):
+    log.append(record(1))
+    with log.database.begin() as connection:
+        connection.execute(decisions.update().values(record='{"decision_id":"d-1","candor_version":"0.0.9"}'))
+    for read in (lambda: log.get(record(1).decision_id), lambda: list(log.rows())):
+        with pytest.raises(
+            UnavailableError, match=r"decision d-1 was logged in a form .* by candor 0\.0\.9: Object miss"
+        ):
+            read()
+    log.append(record(2))
+    assert log.get(record(2).decision_id).score == 700
+
+
+def test_who_reads_and_then_writes_waits_for_who_writes_meanwhile(log):
+    """SQLite refuses to turn a reader into a writer once another has written: outcomes are stored beside decisions."""
+    log.append(record(0))
+    outcomes, done = Outcomes(log.database), threading.Event()
+
+    def decide():
+        number = 1
+        while not done.is_set():
+            log.append(record(number))
+            number += 1
+
+    deciding = threading.Thread(target=decide)
+    deciding.start()
+    try:
+        taken = [
+            outcomes.store(
+                [Outcome(decision_id=record(0).decision_id, outcome="REPAID", observed_at=START + DAY * day)]
+            )
+            for day in range(1, 100)
+        ]
+    finally:
+        done.set()
+        deciding.join()
+    assert [one.status for (one,) in taken] == ["stored"] * 99
+
+
+def test_a_log_that_another_keeps_from_being_written_to_does_not_answer_a_ping(log, tmp_path):
+    log.append(record(1))
+    with closing(sqlite3.connect(tmp_path / "new folder" / "decisions.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UnavailableError, match="locked"):
+            log.ping()
+    log.ping()
 
 
 def test_one_decision_is_logged_once(log):

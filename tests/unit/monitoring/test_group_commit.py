@@ -6,6 +6,7 @@ import time
 import pytest
 
 from feature_repo.errors import UnavailableError
+from monitoring import group_commit
 from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
 from monitoring.group_commit import GroupCommit
 from tests.unit.monitoring.test_decision_log import record
@@ -165,6 +166,33 @@ def test_closing_writes_what_waits_and_takes_no_more(log):
 
     asyncio.run(run())
     assert len(list(log.rows())) == 5
+
+
+def test_the_last_fault_is_told_until_a_group_is_committed_or_a_while_has_passed(monkeypatch):
+    broken = [UnavailableError("disk full")]
+
+    def write(entries):
+        return [broken[0] if broken else None] * len(entries)
+
+    async def fails(writer):
+        with pytest.raises(UnavailableError):
+            await writer.commit(entry())
+
+    async def run():
+        writer = GroupCommit(write)
+        assert writer.fault is None
+        await fails(writer)
+        assert str(writer.fault) == "disk full"
+        fault = broken.pop()
+        await writer.commit(entry())
+        assert writer.fault is None
+        broken.append(fault)
+        await fails(writer)
+        monkeypatch.setattr(group_commit, "_REMEMBERED", 0.0)
+        assert writer.fault is None
+        await writer.close()
+
+    asyncio.run(run())
 
 
 def test_many_decisions_of_one_request_are_one_transaction(log):

@@ -17,6 +17,7 @@ from services import embedded
 from services.scoring.model import ScoringModel, assemble
 from services.scoring.policy import DEFAULT_POLICY
 from services.scoring.schemas import ModelName
+from training.bundle import Champion, write_champion
 from training.probability import probability
 from training.scorer import Scored
 
@@ -124,7 +125,7 @@ def a_home(root: Path) -> Iterator[Home]:
 
 def promote(home: Home) -> None:
     """Make the service look for a model; which one, the test's own `load` says."""
-    home.champion_path.write_text("{}")
+    write_champion(home, Champion(bundle="sha256:0", version="3", run_id="r"))
 
 
 def connect(home: Home) -> "redis.Redis[bytes]":

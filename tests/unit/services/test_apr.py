@@ -55,7 +55,13 @@ def test_the_apr_of_a_loan_solves_the_general_equation():
 def test_without_a_fee_the_apr_is_the_note_rate_but_for_whole_cents(days):
     loan = price(5_000_000, 36, 11.99, odd_days=days)
     solved = annual_percentage_rate(loan.principal, loan.payment, loan.last_payment, 36, fraction=days / 30)
-    assert loan.apr == 11.99 == pytest.approx(solved, abs=1e-4)
+    assert loan.apr == pytest.approx(11.99, abs=1e-4)
+    assert loan.apr == pytest.approx(solved, abs=1e-9)
+
+
+def test_whole_cents_weigh_on_a_small_loan():
+    assert price(5_000, 3, 15.99).apr == pytest.approx(16.125, abs=1e-3)
+    assert price(5_152, 6, 35.99).apr > 36
 
 
 def test_one_payment_is_simple_interest():

@@ -203,20 +203,32 @@ def test_nobody_is_declined_for_no_reason():
     assert decision.review_reasons == ("No specific reason could be told for a decline",)
 
 
-def test_features_that_share_a_reason_are_told_once():
-    model = a_model(LinearScorer(base=DENIED, weights={"debt_to_income_ratio": 2.0, "num_inquiries": 0.5}))
+def the_reason_of_both(stored, weights):
+    """The one reason of a decline to which two features, told in the same words, come together."""
+    model = a_model(LinearScorer(base=DENIED, weights=weights))
     together = {"debt_to_income_ratio": "Owes much", "num_inquiries": "Owes much"}
     specs = {
         name: msgspec.structs.replace(spec, reason=together.get(name, spec.reason))
         for name, spec in model.specs.items()
     }
-    stored = held(credit_bureau={"num_inquiries": 2})
     request = model.requests.read(b'{"applicant_id": "A1", "purchase_amount": 3500}')
     inputs = gather(request, stored, CONTRACT)
     (reason,) = decide(request, stored, inputs, replace(model, specs=specs), OCCASION).decision.adverse_action_reasons
+    return reason
+
+
+def test_features_that_share_a_reason_are_told_once():
+    stored = held(credit_bureau={"num_inquiries": 2})
+    reason = the_reason_of_both(stored, {"debt_to_income_ratio": 2.0, "num_inquiries": 0.5})
     assert (reason.code, reason.feature, reason.reason) == ("num_inquiries", "num_inquiries", "Owes much")
     assert reason.features == ("num_inquiries", "debt_to_income_ratio")
     assert reason.impact == pytest.approx(1.2)
+
+
+def test_of_a_group_only_what_raised_the_risk_is_named_with_its_reason():
+    stored = held(credit_bureau={"num_inquiries": 2})
+    reason = the_reason_of_both(stored, {"debt_to_income_ratio": 2.0, "num_inquiries": -0.001})
+    assert reason.features == ("debt_to_income_ratio",)
 
 
 def test_no_reasons_without_a_decline():

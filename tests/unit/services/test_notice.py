@@ -40,7 +40,7 @@ def lender(tmp_path_factory):
 
 @pytest.fixture
 def notice(lender):
-    def make(stored=None, scorer=None, policy=None, **asked):
+    def make(stored=None, scorer=None, policy=None, lender=lender, **asked):
         model = a_model(scorer, policy)
         body = msgspec.json.encode({"applicant_id": "A<1>", "purchase_amount": 3500} | asked)
         record = settle(Case(model.requests.read(body), stored or held(), OCCASION), model)
@@ -137,8 +137,15 @@ def test_without_a_report_none_is_told_of(notice):
     assert made.principal_reasons == ("inflow_90d is bad",)
     assert made.score is None
     assert made.sources == ()
-    brought = notice(held(credit_bureau=MISSING), LinearScorer(base=DENIED), num_inquiries=9)
-    assert [source.name for source in brought.sources] == ["The Bureau"]
+
+
+@pytest.mark.parametrize("bring_reports", [False, True])
+def test_what_a_request_brings_is_a_report_only_where_the_lender_says_so(notice, lender, bring_reports):
+    (bureau,) = lender.bureau
+    bureaus = (msgspec.structs.replace(bureau, requests_bring_reports=bring_reports),)
+    lender = msgspec.structs.replace(lender, bureau=bureaus)
+    brought = notice(held(credit_bureau=MISSING), LinearScorer(base=DENIED), lender=lender, num_inquiries=9)
+    assert [source.name for source in brought.sources] == ["The Bureau"] * bring_reports
 
 
 def test_a_counter_offer_comes_with_the_reasons_against_what_was_asked(notice):
