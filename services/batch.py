@@ -7,7 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast import FeatureStore
 from tqdm import tqdm
@@ -35,6 +36,8 @@ _JOINED = 50_000  # rows of one join, which reads the whole source
 _DECIDED = 2_500  # rows of one process's turn, and of one transaction of the log
 _ALONE = 5_000  # rows below which more processes take longer to start than to help
 _INSTANT = pa.timestamp("us", tz="UTC")
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of a second
+_FIRST, _END = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)  # a year from what a datetime can hold
 # Named as in the decision log, whose rows they come from.
 _LOGGED = {
     "decision_id": pa.string(),
@@ -78,16 +81,20 @@ def run(home: Home, source: Path, target: Path, workers: int | None = None) -> B
     Raises
     ------
     InputError
-        If the file is not such a file.
+        If the file is not such a file, or a part of it cannot be read.
     UnavailableError
-        If model, offline store or log is not there; then `target` is not written, and what was decided
-        until then is in the log.
+        If model, offline store or log is not there.
+
+    Notes
+    -----
+    After any error `target` is as it was before, and what was decided until then is in the log.
     """
     begun = datetime.now(UTC)
     champion = read_champion(home)
     models = batch_worker.load_in_service(home, champion)
     file = _open(source)
-    _check(file.schema_arrow, models.champion.requests.json_schema()["properties"], source)
+    with _reading(source):
+        _check(file.schema_arrow, models.champion.requests.json_schema()["properties"], source)
     count = file.metadata.num_rows
     chosen = workers or os.cpu_count() or 1
     store = registry.open_store(home)
@@ -100,7 +107,7 @@ def run(home: Home, source: Path, target: Path, workers: int | None = None) -> B
             _decide(home, msgspec.json.encode(champion), models, chosen if count > _ALONE else 1) as decide,
             tqdm(total=count, unit=" rows", disable=not sys.stderr.isatty(), leave=False) as bar,
         ):
-            for given, rows in decide(_parts(file, store, models, home.now())):
+            for given, rows in decide(_parts(_read(file, source), store, models, home.now(), source)):
                 _log(log, rows)
                 write(given, rows)
                 decided += sum(not row.problem for row in rows)
@@ -112,41 +119,72 @@ def run(home: Home, source: Path, target: Path, workers: int | None = None) -> B
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows as given, joined with what was stored, and as requests."""
+    """Rows as given, joined with what was stored, as requests, and what is wrong with each one's instant, or ``""``."""
 
     given: Any
     joined: Any
     bodies: Sequence[bytes]
+    problems: Sequence[str]
 
 
-def _parts(file: Any, store: FeatureStore, models: InService, clock: datetime) -> Iterator[_Part]:
+def _parts(
+    tables: Iterator[Any], store: FeatureStore, models: InService, clock: datetime, path: Path
+) -> Iterator[_Part]:
     plans = [models.champion.plan] + ([models.challenge.model.plan] if models.challenge else [])
-    for batch in file.iter_batches(_JOINED):
-        given = pa.Table.from_batches([batch])
-        if not len(given):
-            continue
-        instants = given[TIME] if TIME in given.column_names else pa.array([clock] * len(given), _INSTANT)
-        joined = join_stored(store, plans, given[JOIN_KEY].cast(pa.string()), instants)
-        bodies = _bodies(given, models.champion.contract)
+    for given in tables:
+        instants, problems = _instants(given, clock)
+        bodies = _bodies(given, models.champion.contract, path)
+        with _reading(path, JOIN_KEY):
+            ids = _plain(given[JOIN_KEY]).cast(pa.string())
+        joined = join_stored(store, plans, ids, instants)
         for start in range(0, len(given), _DECIDED):
-            yield _Part(given.slice(start, _DECIDED), joined.slice(start, _DECIDED), bodies[start : start + _DECIDED])
+            rows = slice(start, start + _DECIDED)
+            yield _Part(given.slice(start, _DECIDED), joined.slice(start, _DECIDED), bodies[rows], problems[rows])
 
 
-def _bodies(given: Any, contract: Contract) -> list[bytes]:
+def _instants(given: Any, clock: datetime) -> tuple[Any, list[str]]:
+    """Return each row's instant, the clock's where it has none that will do, and what is wrong with it."""
+    if TIME not in given.column_names:
+        return pa.array([clock] * len(given), _INSTANT), [""] * len(given)
+    values = given[TIME]
+    low, high = (int(edge.timestamp()) * _TICKS[values.type.unit] for edge in (_FIRST, _END))
+    ticks = values.cast(pa.int64())
+    sound = pc.and_(
+        pc.greater_equal(ticks, pa.scalar(max(low, -(2**63)), pa.int64())),
+        pc.less_equal(ticks, pa.scalar(min(high, 2**63) - 1, pa.int64())),
+    )
+    instants = pc.if_else(sound, values, None).cast(_INSTANT, safe=False).fill_null(pa.scalar(clock, _INSTANT))
+    words = {True: "", None: f"{TIME}: is null", False: f"{TIME}: is not in the years {_FIRST.year} to {_END.year - 1}"}
+    return instants, [words[one] for one in sound.to_pylist()]
+
+
+def _bodies(given: Any, contract: Contract, source: Path) -> list[bytes]:
     """Return each row as the JSON that would be posted: nulls left out, whole counts as whole numbers."""
     counts = {spec.name for spec in contract.features if spec.kind == "count"} | {"age"}
     columns: dict[str, list[Any]] = {}
     for name in given.column_names:
         if name == TIME:
             continue
-        kind = given.schema.field(name).type
-        values = (given[name].cast(pa.float64()) if pa.types.is_decimal(kind) else given[name]).to_pylist()
-        if name in counts and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        with _reading(source, name):
+            column = _plain(given[name])
+            values = column.to_pylist()
+        if name in counts and pa.types.is_floating(column.type):
             values = [int(one) if one is not None and one == one // 1 else one for one in values]
         columns[name] = values
     rows = zip(*columns.values(), strict=True)
-    encode = msgspec.json.Encoder().encode
+    encode = msgspec.json.Encoder(enc_hook=str).encode  # what JSON has no word for is refused row by row
     return [encode({n: v for n, v in zip(columns, row, strict=True) if v is not None and v == v}) for row in rows]
+
+
+def _plain(column: Any) -> Any:
+    """Return a column as JSON has it: categories as what they stand for, bytes as text, decimals as floats."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return column.cast(pa.string()) if is_bytes or pa.types.is_fixed_size_binary(kind) else column
 
 
 @contextmanager
@@ -156,7 +194,7 @@ def _decide(home: Home, champion: bytes, models: InService, workers: int) -> Ite
 
         def alone(parts: Iterator[_Part]) -> Iterator[tuple[Any, list[Row]]]:
             for part in parts:
-                yield part.given, batch_worker.decide_rows(models, part.joined, part.bodies)
+                yield part.given, batch_worker.decide_rows(models, part.joined, part.bodies, part.problems)
 
         yield alone
         return
@@ -168,7 +206,8 @@ def _decide(home: Home, champion: bytes, models: InService, workers: int) -> Ite
     def together(parts: Iterator[_Part]) -> Iterator[tuple[Any, list[Row]]]:
         under_way: deque[tuple[Any, Future[list[Row]]]] = deque()
         for part in parts:
-            under_way.append((part.given, pool.submit(batch_worker.work, _stream(part.joined), part.bodies)))
+            work = pool.submit(batch_worker.work, _stream(part.joined), part.bodies, part.problems)
+            under_way.append((part.given, work))
             if len(under_way) > workers + 1:
                 given, rows = under_way.popleft()
                 yield given, rows.result()
@@ -197,34 +236,83 @@ def _writer(target: Path, schema: Any) -> Iterator[Any]:
         columns["problem"] = [row.problem or None for row in rows]
         answered = pa.table(columns, schema=_ANSWER)
         whole = pa.table([*given.columns, *answered.columns], schema=schema)
-        writer.write_table(whole)
+        with _writing(target):
+            writer.write_table(whole)
 
-    try:
-        with partial.open("wb") as stream:
-            with pq.ParquetWriter(stream, schema) as writer:
-                yield write
+    with ExitStack() as left:
+        left.callback(partial.unlink, missing_ok=True)
+        with _writing(target):
+            stream = partial.open("wb")
+            left.callback(_drop, stream)
+            writer = pq.ParquetWriter(stream, schema)
+            left.callback(_drop, writer)
+        yield write
+        with _writing(target):
+            writer.close()
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(target)
+            partial.replace(target)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UnavailableError(f"{target} cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        raise UnavailableError(f"{target} cannot be written: {error.strerror or error}") from None
+
+
+def _drop(file: Any) -> None:
+    with suppress(OSError):
+        file.close()
 
 
 def _open(source: Path) -> Any:
     try:
-        return pq.ParquetFile(source)
+        return pq.ParquetFile(source, page_checksum_verification=True)
     except FileNotFoundError:
         raise InputError(f"{source} is not there") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{source} is no Parquet file ({str(error).splitlines()[0]})") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source} is no Parquet file ({_first_line(error)})") from None
+
+
+def _read(file: Any, source: Path) -> Iterator[Any]:
+    batches = file.iter_batches(_JOINED)
+    while True:
+        with _reading(source):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        if len(batch):
+            yield pa.Table.from_batches([batch])
+
+
+@contextmanager
+def _reading(source: Path, column: str = "") -> Iterator[None]:
+    """Say of what cannot be read where it is."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        where = f"{source}: column {column!r}" if column else f"{source}"
+        wrong = "holds text that is not UTF-8" if _is_no_text(error) else f"cannot be read ({_first_line(error)})"
+        raise InputError(f"{where} {wrong}") from None
+
+
+def _is_no_text(error: Exception) -> bool:
+    return isinstance(error, UnicodeDecodeError) or (isinstance(error, pa.ArrowInvalid) and "UTF8" in str(error))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _check(schema: Any, fields: dict[str, Any], source: Path) -> None:
     for name in (JOIN_KEY, "purchase_amount"):
         if name not in schema.names:
             raise InputError(f"{source} has no column {name!r}")
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise InputError(f"{source} has more than one column {', '.join(map(repr, twice))}")
     unknown = [name for name in schema.names if name not in fields and name != TIME]
     if unknown:
         raise InputError(f"{source}: {', '.join(unknown)}: no field of a request (known: {', '.join(fields)}, {TIME})")

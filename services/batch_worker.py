@@ -70,7 +70,7 @@ def load_in_service(home: Home, champion: Champion) -> InService:
     return InService(load_model(home, champion.bundle, champion.version), challenge)
 
 
-def decide_rows(models: InService, table: Any, bodies: Sequence[bytes]) -> list[Row]:
+def decide_rows(models: InService, table: Any, bodies: Sequence[bytes], problems: Sequence[str]) -> list[Row]:
     """Decide on n rows.
 
     Parameters
@@ -79,12 +79,17 @@ def decide_rows(models: InService, table: Any, bodies: Sequence[bytes]) -> list[
         n rows from `stored_as_of.join_stored`.
     bodies : sequence of bytes
         The n requests as JSON.
+    problems : sequence of str
+        What is known to be wrong with each row, ``""`` for nothing.
     """
     champion, challenge = models.champion, models.challenge
     found: list[Row | None] = [None] * len(bodies)
     cases: dict[int, Case] = {}
     instants = table[TIME].to_pylist()
     for place, (body, stored) in enumerate(zip(bodies, stored_of(champion.plan, table), strict=True)):
+        if problems[place]:
+            found[place] = Row({}, problem=problems[place])
+            continue
         request = read_request(champion, body)
         try:
             if isinstance(request, InputError):
@@ -138,8 +143,8 @@ def start(root: str, champion: bytes) -> None:
     _models = load_in_service(Home(root=Path(root)), msgspec.json.decode(champion, type=Champion))
 
 
-def work(joined: bytes, bodies: Sequence[bytes]) -> list[Row]:
+def work(joined: bytes, bodies: Sequence[bytes], problems: Sequence[str]) -> list[Row]:
     """Decide in a process that was started: `joined` is an Arrow IPC stream."""
     if _models is None:
         raise RuntimeError("start() was not called")
-    return decide_rows(_models, pa.ipc.open_stream(joined).read_all(), bodies)
+    return decide_rows(_models, pa.ipc.open_stream(joined).read_all(), bodies, problems)

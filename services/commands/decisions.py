@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 
 from feature_repo.home import Home
-from services.commands.console import FOLDER, INSTANT, JSON, emit
+from services.commands.console import FOLDER, INSTANT, JSON, Finite, emit, need_log
 
 
 @click.command(epilog="Example: candor serve --port 8000 --workers 2; candor serve --host 0.0.0.0 --rate-limit 200")
@@ -22,7 +22,7 @@ from services.commands.console import FOLDER, INSTANT, JSON, emit
 @click.option("--allowed-host", "allowed_hosts", multiple=True, help="Further name of this machine (loopback only).")
 @click.option(
     "--rate-limit",
-    type=click.FloatRange(0),
+    type=Finite(0),
     help="Requests a second of one key or address, 0 for no limit; default: 1000, on loopback none.",
 )
 @click.option(
@@ -93,6 +93,7 @@ def replay(decision_id: str | None, every: bool, start: datetime | None, end: da
     if many == (decision_id is not None):
         raise click.UsageError("give one DECISION_ID, or --all, or --from and --to")
     home = Home.resolve()
+    need_log(home)
     if decision_id is not None:
         one = recompute.one(home, decision_id)
         different = not one.identical
@@ -121,6 +122,7 @@ def notice(decision_id: str, form: Literal["text", "html", "json"], as_json: boo
     from services.scoring.replay import CitedModels
 
     home = Home.resolve()
+    need_log(home)
     record = recompute.logged(home, decision_id)
     made = notice_of(record, CitedModels(home).model(record), load_lender(home))
     click.echo(render(made, "json" if as_json else form), nl=form == "json" or as_json)

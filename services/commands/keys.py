@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from feature_repo.home import Home
-from services.commands.console import INSTANT, JSON, emit, say
+from services.commands.console import INSTANT, JSON, Finite, emit, say
 
 
 @click.group(epilog="Example: candor keys create --name checkout --scope decide")
@@ -30,7 +30,7 @@ def keys() -> None:
     help="decide, read, outcomes, push, metrics, or admin for all; repeat for more than one.",
 )
 @click.option("--expires", type=INSTANT, help="First instant at which it is worthless.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests a second; default: the service's.")
+@click.option("--rate", type=Finite(0, min_open=True), help="Requests a second; default: the service's.")
 @JSON
 def create(name: str, scopes: tuple[Any, ...], expires: datetime | None, rate: float | None, as_json: bool) -> None:
     """Make a key and show it, once: only its digest is kept."""

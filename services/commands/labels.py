@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from feature_repo.home import Home
-from services.commands.console import FOLDER, JSON, emit, say
+from services.commands.console import FOLDER, JSON, emit, need_log, say
 
 
 @click.group(epilog="Example: candor outcomes load repaid.csv")
@@ -26,7 +26,9 @@ def load(file: Path, as_json: bool) -> None:
     """
     from services import labels
 
-    report = labels.load(Home.resolve(), file)
+    home = Home.resolve()
+    need_log(home)
+    report = labels.load(home, file)
     if as_json:
         emit(report.to_json())
     else:

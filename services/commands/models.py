@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from feature_repo.home import Home
-from services.commands.console import INSTANT, JSON, emit, step
+from services.commands.console import INSTANT, JSON, Finite, emit, step
 
 
 @click.command(epilog="Example: candor train --oot-start 2025-07-01")
@@ -45,7 +45,7 @@ def promote(version: str | None, as_json: bool) -> None:
 @click.argument("version", required=False)
 @click.option(
     "--share",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0.0,
     show_default=True,
     help="Share of applicants that it decides on; 0 looks on: the champion decides, and both are logged.",

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from feature_repo.home import Home
-from services.commands.console import INSTANT, JSON, emit, step
+from services.commands.console import INSTANT, JSON, emit, need_log, step
 
 
 @click.command(epilog="Example: candor profile --source decisions --out today.bin")
@@ -24,6 +24,8 @@ def profile(source: str, start: datetime | None, end: datetime | None, out: Path
     from services import observe
 
     home = Home.resolve()
+    if source == "decisions":
+        need_log(home)
     with step(f"profile {source}"):
         rows = observe.profile(home, source, start, end, out)
     emit({"source": source, "rows": rows, "out": str(out)}) if as_json else click.echo(f"{rows} rows -> {out}")

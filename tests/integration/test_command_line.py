@@ -11,9 +11,11 @@ import duckdb
 import msgspec
 import pytest
 import redis
+from click.testing import CliRunner
 
 from feature_repo.home import REPO_PATH, Home
 from services import embedded
+from services.cli import cli
 from tests.integration.conftest import PROJECT
 
 BIN = Path(sys.executable).parent
@@ -148,6 +150,58 @@ def test_redis_down(candor, finished):
 )
 def test_bad_input_is_named(candor, words, named):
     one_line(candor(*words, ok=False), 2, named)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("replay", "--all"),
+        ("replay", "--from", "2026-01-01"),
+        ("replay", "01a205d0-20af-7aba-912c-c855649aa3f6"),
+        ("notice", "01a205d0-20af-7aba-912c-c855649aa3f6"),
+        ("profile", "--source", "decisions", "--out", "never.bin"),
+        ("outcomes", "load", "never.csv"),
+    ],
+)
+def test_a_log_that_is_not_there_is_told_and_not_made(candor, tmp_path, words):
+    done = candor(*words, home=tmp_path / "typo", ok=False)
+    one_line(done, 1, "no decision log", str(tmp_path / "typo" / "decisions.db"))
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+    elsewhere = candor(*words, ok=False, CANDOR_DECISION_LOG=f"sqlite:///{tmp_path}/other.db")
+    one_line(elsewhere, 1, "no decision log", str(tmp_path / "other.db"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_with_a_wrong_address_is_told_as_that(candor, tmp_path):
+    one_line(candor("replay", "--all", ok=False, CANDOR_DECISION_LOG="decisions.db"), 2, "needs a URL")
+    one_line(candor("replay", "--all", ok=False, CANDOR_DECISION_LOG="mysql://a/b"), 2, "not on mysql")
+
+
+@pytest.mark.parametrize("value", ["2026-13-01", "2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00"])
+@pytest.mark.parametrize("words", [("replay", "--from"), ("profile", "--to"), ("materialize", "--to")])
+def test_an_instant_that_is_none_is_told_by_the_options_own_name(words, value):
+    done = CliRunner().invoke(cli, [*words, value])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{words[-1]}': '{value}' " in done.output
+    assert "--start" not in done.output
+    assert "--end" not in done.output
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("keys", "create", "--name", "a", "--scope", "decide", "--rate"),
+        ("serve", "--rate-limit"),
+        ("challenge", "1", "--share"),
+    ],
+)
+def test_a_rate_is_a_finite_number(tmp_path, words, value):
+    done = CliRunner().invoke(cli, [*words, value], env={"CANDOR_HOME": str(tmp_path / "home")})
+    assert done.exit_code == 2
+    assert f"Invalid value for '{words[-1]}': " in done.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_instant_needs_a_zone(candor):
