@@ -362,14 +362,177 @@ def test_requests_in_one_packet_are_answered_in_order(live):
         assert b"x-request-id: one" in raw
 
 
-def test_more_than_may_be_under_way_are_asked_to_come_again(home):
-    with serving(an_app(home, in_flight=1, body_seconds=3)) as live, live.connect() as waiting:
-        waiting.sendall(request("POST", "/predict", **JSON, content_length="70"))
+@pytest.mark.parametrize("first", ["one", "many"])
+def test_a_large_body_is_no_part_of_the_next_head(live, first):
+    body = b" " * 20_000 + BODY
+    before = request("POST", "/predict", body, **JSON) if first == "one" else request("GET", "/health/live") * 400
+    following = request("GET", "/health/live", x_request_id="last")
+    with live.connect() as wire:
+        wire.sendall(before + following[:30])
         time.sleep(0.2)
-        answer = live.ask(request("GET", "/health/live"))
-        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        waiting.sendall(BODY + b" " * (70 - len(BODY)))
+        wire.sendall(following[30:])
+        raw = b""
+        while b"x-request-id: last" not in raw:
+            raw += wire.recv(65536)
+    assert raw.count(b"HTTP/1.1 200") == (2 if first == "one" else 401)
+    assert raw.count(b"HTTP/1.1 ") == raw.count(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [b"\x00\xff" * 20, b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 40_000, b"GET / HTTP/1.1\r\na: " + b"a" * 40_000],
+    ids=["garbage", "version", "path", "header"],
+)
+def test_what_was_whole_is_answered_before_a_fault_ends_the_connection(live, fault):
+    raw = live.send(request("POST", "/predict", BODY, **JSON) + request("GET", "/health/live") * 3 + fault)
+    assert raw.count(b"HTTP/1.1 200") == raw.count(b"HTTP/1.1 ") == 4
+    assert b'"decision_id"' in raw
+    assert raw.count(b"connection: close") == 1
+
+
+CHUNKED = request("POST", "/predict", **JSON, transfer_encoding="chunked").replace(b"content-length: 0\r\n", b"")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"zz\r\n", b"0\r\nx-trailer: " + b"a" * 60_000, b"5;" + b"e" * 60_000, b"0\r\n" + b"t:1\r\n" * 20_000],
+    ids=["size", "trailer", "extension", "trailers"],
+)
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_body_that_is_no_http_is_a_problem_in_its_turn(live, rest, before):
+    begun = b"%x\r\n%s\r\n" % (len(BODY), BODY)
+    with live.connect() as wire:
+        wire.sendall(request("GET", "/health/live") * before + CHUNKED + begun + rest)
+        raw = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := wire.recv(65536):
+                raw += part
+    assert (raw.count(b"HTTP/1.1 200"), raw.count(b"HTTP/1.1 4")) == (before, 1)
+    assert b'"decision_id"' not in raw
+
+
+def test_a_body_in_many_small_chunks_is_one_body(live):
+    body = b" " * 20_000 + BODY
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nx-trailer: 1\r\n\r\n"
+    assert live.ask(CHUNKED + chunks).status == 200
+
+
+def test_a_head_that_comes_in_parts_has_as_much_room_as_one_in_one_part(live):
+    for size, status in ((15_000, 200), (17_000, 431)):
+        head = request("GET", "/health/live", x_long="a" * size)
+        with live.connect() as wire:
+            for begin in range(0, len(head), 1000):
+                wire.sendall(head[begin : begin + 1000])
+                time.sleep(0.002)
+            assert read_answer(wire).status == status
+
+
+def test_64_headers_are_let_in(live):
+    for more, status in ((62, 200), (63, 431)):
+        assert live.ask(request("GET", "/health/live", **{f"x-{n}": "1" for n in range(more)})).status == status
+
+
+def test_strangers_whose_bodies_never_come_take_nobodys_place(home, key_of):
+    _, key = key_of("decide")
+    kept = request("POST", "/predict", BODY, **JSON, x_api_key=key)
+    with serving(an_app(home, require_keys=True, in_flight=4)) as live:
+        waiting = [live.connect() for _ in range(20)]
+        for wire in waiting:
+            wire.sendall(request("POST", "/predict", **JSON, content_length="100") + b"{")
+        time.sleep(0.1)
+        assert live.ask(request("GET", "/health/live")).status == 200
+        assert live.ask(kept).status == 200
+        begun = time.monotonic()
+        for wire in waiting:
+            answer = read_answer(wire)
+            assert (answer.status, answer.headers["connection"], wire.recv(1)) == (401, "close", b"")
+        assert time.monotonic() - begun < 3
+
+
+def test_a_body_that_is_still_coming_takes_no_place_among_the_answered(home):
+    with serving(an_app(home, in_flight=1)) as live, live.connect() as waiting:
+        waiting.sendall(request("POST", "/predict", **JSON, content_length=str(len(BODY))))
+        time.sleep(0.1)
+        assert live.ask(request("POST", "/predict", BODY, **JSON)).status == 200
+        waiting.sendall(BODY)
         assert read_answer(waiting).status == 200
+
+
+def test_one_caller_may_have_only_so_many_bodies_still_coming(home, key_of):
+    (_, slow), (_, other) = key_of("decide"), key_of("decide")
+    with serving(an_app(home, require_keys=True, room_for_bodies=512 * 1024)) as live:
+        waiting = [live.connect() for _ in range(5)]
+        for wire in waiting:
+            wire.sendall(request("POST", "/predict", **JSON, x_api_key=slow, content_length=str(len(BODY))) + BODY[:1])
+            time.sleep(0.02)
+        waiting[4].sendall(BODY[1:])
+        answer = read_answer(waiting[4])
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "of this caller" in answer.json()["detail"]
+        assert live.ask(request("POST", "/predict", BODY, **JSON, x_api_key=other)).status == 200
+        for wire in waiting[:4]:
+            wire.sendall(BODY[1:])
+            assert read_answer(wire).status == 200
+        assert live.ask(request("POST", "/predict", BODY, **JSON, x_api_key=slow)).status == 200
+
+
+def test_decisions_get_through_while_batches_take_all_the_room_that_they_may(home, key_of):
+    keys = [key_of("decide")[1] for _ in range(3)]
+    with serving(an_app(home, require_keys=True, room_for_bodies=2_000_000)) as live:
+        waiting = [live.connect() for _ in keys]
+        for wire, key, size in zip(waiting, keys, (850_000, 850_000, 100_000), strict=True):
+            wire.sendall(request("POST", "/predict/batch", **JSON, x_api_key=key, content_length=str(size)) + b" ")
+            time.sleep(0.1)
+        assert live.ask(request("POST", "/predict", BODY, **JSON, x_api_key=keys[0])).status == 200
+        assert read_answer(waiting[2]).status == 503
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_have_only_so_much_room(home, key_of, chunked):
+    keys = [key_of("decide")[1] for _ in range(3)]
+    size = 400_000
+    part = b" " * (size - 1000)
+    with serving(an_app(home, require_keys=True, room_for_bodies=1_000_000)) as live:
+        waiting = [live.connect() for _ in keys]
+        for wire, key in zip(waiting, keys, strict=True):
+            head = request("POST", "/predict/batch", **JSON, x_api_key=key, content_length=str(size))
+            if chunked:
+                head = head.replace(b"content-length: %d" % size, b"transfer-encoding: chunked")
+            wire.sendall(head + (b"%x\r\n" % size if chunked else b"") + part)
+            time.sleep(0.2)
+        if not chunked:
+            waiting[2].sendall(b" " * 1000)
+        answer = read_answer(waiting[2])
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "other bodies" in answer.json()["detail"]
+        assert answer.headers.get("connection") == ("close" if chunked else None)
+        assert live.ask(request("POST", "/predict", BODY, **JSON, x_api_key=keys[2])).status == 200
+        waiting[0].sendall(b"[" + b" " * 999 + (b"\r\n0\r\n\r\n" if chunked else b""))
+        assert read_answer(waiting[0]).status in (400, 422)
+        answer = live.ask(request("POST", "/predict/batch", b" " * size, **JSON, x_api_key=keys[2]))
+        assert answer.status in (400, 422)
+
+
+def test_more_than_may_be_answered_at_once_are_asked_to_come_again_but_for_probes(home):
+    @get("/sleep")
+    async def sleep() -> None:
+        await asyncio.sleep(1)
+
+    @get("/health/live")
+    async def alive() -> None:
+        pass
+
+    app = Litestar([sleep, alive], openapi_config=None)
+    directory = Directory(app, {("GET", "/sleep"): "open", ("GET", "/health/live"): "open"})
+    door = Door(app, directory, KeyRing(KeyFile(home)), DoorPolicy(in_flight=1), Metrics())
+    with serving(door) as live, live.connect() as first:
+        first.sendall(request("GET", "/sleep"))
+        time.sleep(0.2)
+        answer = live.ask(request("GET", "/sleep"))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert live.ask(request("GET", "/health/live")).status == 200
+        assert read_answer(first).status == 200
+        assert live.ask(request("GET", "/sleep")).status == 200
 
 
 def test_what_takes_too_long_is_given_up(home):

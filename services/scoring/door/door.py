@@ -13,105 +13,23 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
+from litestar.types import ASGIApp, Receive, Send
 
 from services.scoring import journal
+from services.scoring.door.bodies import Bodies
 from services.scoring.door.deadlines import Deadlines
-from services.scoring.door.keys import ApiKey, KeyRing
+from services.scoring.door.keys import KeyRing
 from services.scoring.door.limits import Buckets
 from services.scoring.door.policy import DoorPolicy
 from services.scoring.door.scopes import OPEN, Directory, Entrance
+from services.scoring.door.visit import SOON, Refusal, Visit
 from services.scoring.metrics import Metrics
-from services.scoring.problems import BODY, CLIENT, MEDIA_TYPE, REQUEST_ID, problem, tame_id
+from services.scoring.problems import BODY, CLIENT
 
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
-_SPILL = 256 * 1024  # bytes beyond the limit that are read, so that the client gets to read the answer
-_SOON = (b"retry-after", b"1")
 _logger = logging.getLogger(__name__)
 NOWHERE = "-"
 """The route of a request that leads to none: its path could say anything."""
-
-
-class Refusal(Exception):
-    """The door says no."""
-
-    def __init__(self, status: HTTPStatus, detail: str, *headers: tuple[bytes, bytes]) -> None:
-        self.status = status
-        self.detail = detail
-        self.headers = headers
-        super().__init__(detail)
-
-
-class Visit:
-    """One request on its way through the door.
-
-    Parameters
-    ----------
-    scope : HTTPScope
-        The ASGI scope; its ``state`` is shared with the application.
-    """
-
-    def __init__(self, scope: HTTPScope, send: Send, seconds: float) -> None:
-        self.begun = time.perf_counter()
-        self.due = self.begun + seconds
-        self.is_overdue = False
-        self.task: asyncio.Task[Any] | None = None
-        self.scope = scope
-        self.send = send
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.entrance: Entrance | None = None
-        self.key: ApiKey | None = None
-        self.status = 0
-        self.heard = False
-        self.noted = journal.open_line()
-        self.request_id = tame_id(self.headers.get(b"x-request-id"))
-        state = scope.setdefault("state", {})
-        state[REQUEST_ID] = self.request_id
-        state[CLIENT] = ""
-
-    @property
-    def peer(self) -> str:
-        """Address that the request came from; of a proxy, the proxy's."""
-        client = self.scope.get("client")
-        return client[0] if client else ""
-
-    @property
-    def announced(self) -> float:
-        """Bytes of the body, as the request says; infinite if it does not."""
-        length = self.headers.get(b"content-length", b"" if b"transfer-encoding" in self.headers else b"0")
-        return int(length) if length.isdigit() and len(length) < 16 else math.inf
-
-    async def answer(self, message: Message) -> None:
-        """Send on what the application answers."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_ALWAYS]
-            if not self.heard and self.announced > _SPILL:  # nobody reads it to its end
-                headers.append((b"connection", b"close"))
-            message["headers"] = headers
-        await self.send(message)
-
-    async def hear_out(self, receive: Receive) -> None:
-        """Read a moderate body that is refused anyway: a client that is still sending may never see the answer."""
-        try:
-            while not self.heard and 0 < self.announced <= _SPILL and not self.is_overdue:
-                message = await receive()
-                self.heard = message["type"] != "http.request" or not message.get("more_body")
-        except asyncio.CancelledError:
-            if not self.is_overdue or self.task is None:
-                raise
-            self.task.uncancel()
-
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer a refusal."""
-        body = problem(refusal.status, refusal.detail, self.request_id)
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *refusal.headers,
-        ]
-        await self.answer({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await self.answer({"type": "http.response.body", "body": body, "more_body": False})
+_PROBES = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
 
 
 class Door:
@@ -139,6 +57,8 @@ class Door:
         self._of_peers = Buckets()
         self._rate = policy.rate / policy.workers
         self._under_way = Deadlines()
+        self._answering = 0
+        self._bodies = Bodies(policy.room_for_bodies)
         self._hosts = frozenset(host.encode() for host in policy.hosts or ())
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -151,7 +71,8 @@ class Door:
         try:
             await self._serve(visit, receive)
         except Refusal as refusal:
-            await visit.hear_out(receive)
+            if len(self._under_way) <= self._policy.in_flight:
+                await visit.hear_out(receive)
             await visit.refuse(refusal)
         except Exception as error:
             _logger.error("request %s failed at the door", visit.request_id, exc_info=error)
@@ -160,18 +81,24 @@ class Door:
             await visit.refuse(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the service; the log has it"))
         finally:
             self._under_way.remove(visit)
+            if visit.held:
+                self._bodies.forget(visit)
             self._record(visit)
 
     async def _serve(self, visit: Visit, receive: Receive) -> None:
         policy = self._policy
-        if len(self._under_way) > policy.in_flight:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy; try again", _SOON)
         entrance = self._admit(visit)
         listening = visit.scope["method"] == "POST"
+        counts = 0
         try:
             if listening:
-                visit.scope["state"][BODY] = await _hear(visit, receive, entrance.largest_body)
+                visit.scope["state"][BODY] = await self._bodies.hear(visit, receive, entrance.largest_body)
                 listening = False
+            if entrance.template not in _PROBES:
+                if self._answering >= policy.in_flight:
+                    raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is busy; try again", SOON)
+                counts = 1
+                self._answering += 1
             visit.due = time.perf_counter() + policy.answer_seconds
             await self._app(visit.scope, receive, visit.answer)
         except asyncio.CancelledError:
@@ -180,9 +107,11 @@ class Door:
             visit.task.uncancel()
             if listening:
                 detail = f"the body was not there in {policy.body_seconds:g} s"
-                raise Refusal(HTTPStatus.REQUEST_TIMEOUT, detail, (b"connection", b"close")) from None
+                raise Refusal(HTTPStatus.REQUEST_TIMEOUT, detail) from None
             detail = f"there was no answer in {policy.answer_seconds:g} s"
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail, _SOON) from None
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, detail, SOON) from None
+        finally:
+            self._answering -= counts
 
     def _record(self, visit: Visit) -> None:
         seconds = time.perf_counter() - visit.begun
@@ -267,35 +196,3 @@ def _presented(headers: dict[bytes, bytes]) -> bytes:
         return given
     scheme, _, rest = headers.get(b"authorization", b"").partition(b" ")
     return rest.strip() if scheme.lower() == b"bearer" else b""
-
-
-async def _hear(visit: Visit, receive: Receive, largest: int) -> bytes:
-    """Return the whole body."""
-    most = largest + _SPILL
-    if most < visit.announced < math.inf:
-        raise _too_large(largest)
-    message = await receive()
-    if message["type"] == "http.request" and message.get("more_body"):
-        message = await _rest(message.get("body", b""), receive, most)
-    if message["type"] != "http.request":
-        raise Refusal(HTTPStatus.BAD_REQUEST, "the body broke off")
-    visit.heard = not message.get("more_body")
-    body = message.get("body", b"")
-    if len(body) > largest:
-        raise _too_large(largest)
-    return body
-
-
-async def _rest(begun: bytes, receive: Receive, most: int) -> Any:
-    whole = bytearray(begun)
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return message
-        whole += message.get("body", b"")
-        if not message.get("more_body") or len(whole) > most:
-            return {**message, "body": bytes(whole)}
-
-
-def _too_large(largest: int) -> Refusal:
-    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {largest} bytes")

@@ -29,7 +29,10 @@ class DoorPolicy(msgspec.Struct, frozen=True, kw_only=True):
     body_seconds, answer_seconds : float
         Until when the body must be there, and then the answer.
     in_flight : int
-        Requests that may be under way at once in one worker.
+        Requests that may be answered at once in one worker: let in, and with their body there.
+    room_for_bodies : int
+        Bytes of all bodies that one worker reads or answers at once. The usual is 16 of the largest
+        batches: read, each takes several times its size, so that a worker stays well below 1 GB.
     """
 
     require_keys: bool = False
@@ -40,6 +43,7 @@ class DoorPolicy(msgspec.Struct, frozen=True, kw_only=True):
     body_seconds: float = 10.0
     answer_seconds: float = 30.0
     in_flight: int = 512
+    room_for_bodies: int = 64 * 1024 * 1024
 
 
 class DoorOptions(msgspec.Struct, frozen=True, kw_only=True):

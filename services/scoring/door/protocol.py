@@ -16,14 +16,21 @@ MOST_HEADERS = 64
 LARGEST_MESSAGE = 8 * 1024 * 1024
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
+_PIECE = 8 * 1024  # bytes that are parsed at once: a head that begins in a piece is counted from the next one on
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Refuse a head of more than 16 KiB or 64 headers, and hang up on one that is not there in 10 s."""
+    """Refuse a head of more than 16 KiB or 64 headers, and hang up on one that is not there in 10 s.
+
+    A head that never ends is refused at most two pieces later. Requests that were whole before the
+    fault are still answered, and then the connection is closed.
+    """
 
     _in_head = True
-    _head_bytes = 0
+    _aside = 0  # bytes of whole pieces that held nothing but parts of one head, trailer or chunk extension
+    _got_on = False  # whether this piece held anything else
     _message_bytes = 0
+    _is_deaf = False
     _alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -38,57 +45,98 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a head that is not whole yet has only so much time and room."""
-        super().data_received(data)
-        if self.transport.is_closing():
+        size = len(data)
+        if size > _PIECE:
+            for begin in range(0, size, _PIECE):
+                self.data_received(data[begin : begin + _PIECE])
             return
-        self._message_bytes += len(data)
-        if self._in_head and self._message_bytes > LARGEST_HEAD:
-            self._head_bytes = self._message_bytes
+        if self._is_deaf:
+            return
+        self._got_on = False
+        super().data_received(data)
+        if self._is_deaf or self.transport.is_closing():
+            return
+        self._message_bytes += size
+        self._aside = 0 if self._got_on else self._aside + size
+        if self._aside > LARGEST_HEAD:
             self.send_400_response("")
         elif self._message_bytes > LARGEST_MESSAGE:
-            self.transport.close()
+            self._hang_up(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request is larger than {LARGEST_MESSAGE} bytes")
         elif self._alarm is None and (self._in_head or self.cycle.response_complete):
             self._alarm = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = self._message_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """Count the path."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+        self._in_head = self._got_on = True
+        self._aside = self._message_bytes = 0
 
     def on_headers_complete(self) -> None:
         """Stop waiting for the head."""
-        self._in_head = False
-        self._calm()
+        if self._is_too_much():
+            raise ValueError("too much")  # the parser stops, and says that this is no HTTP
         super().on_headers_complete()
+        self._in_head = False
+        self._got_on = True
+        self._calm()
+
+    def on_body(self, body: bytes) -> None:
+        """Note that there is more of the body."""
+        self._got_on = True
+        super().on_body(body)
+
+    def on_chunk_header(self) -> None:
+        """Note that there is one more chunk."""
+        self._got_on = True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or too much of it, and hang up."""
-        too_much = self._head_bytes > LARGEST_HEAD or len(self.headers or ()) >= MOST_HEADERS
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_much else HTTPStatus.BAD_REQUEST
-        detail = f"the head is larger than {LARGEST_HEAD} bytes or {MOST_HEADERS} headers" if too_much else msg
+        if self._is_too_much():
+            detail = f"the head is larger than {LARGEST_HEAD} bytes or {MOST_HEADERS} headers"
+            self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+        else:
+            self._hang_up(HTTPStatus.BAD_REQUEST, msg)
+
+    def _is_too_much(self) -> bool:
+        if self.headers is not None and len(self.headers) > MOST_HEADERS:
+            return True
+        if not self._aside:  # two pieces at most
+            return False
+        if self._aside > LARGEST_HEAD:
+            return True
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > LARGEST_HEAD
+
+    def _hang_up(self, status: HTTPStatus, detail: str) -> None:
+        """Hear nothing more, and close the connection as soon as every request that is whole has its answer.
+
+        The fault itself is answered where it is its turn.
+        """
+        self._is_deaf = True
+        self._calm()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            if self._in_head:  # else it is the rest of a request that has its answer
+                self._write(status, detail)
+            self.transport.close()
+        elif self._in_head or not cycle.more_body:
+            cycle.keep_alive = False
+        elif self.pipeline:  # the newest is the one whose body is at fault
+            cycle.keep_alive = False
+            self.pipeline[0] = (cycle, _refusing(status, detail))
+        else:
+            if not cycle.response_started:
+                self._write(status, detail)
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self.transport.close()
+
+    def _write(self, status: HTTPStatus, detail: str) -> None:
         body = problem(status, detail, secrets.token_hex(8))
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
-        self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > LARGEST_HEAD or len(self.headers) >= MOST_HEADERS:
-            raise ValueError("too much")  # the parser stops, and says that this is no HTTP
 
     def _calm(self) -> None:
         if self._alarm is not None:
@@ -97,5 +145,20 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._alarm = None
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+        else:
+            self._is_deaf = True
+            self.cycle.keep_alive = False
+
+
+def _refusing(status: HTTPStatus, detail: str) -> Any:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        body = problem(status, detail, secrets.token_hex(8))
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status.value, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return refuse
