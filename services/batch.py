@@ -16,32 +16,27 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from feast import FeatureStore
 from tqdm import tqdm
 
 from feature_repo import registry
-from feature_repo.contract import Contract
-from feature_repo.errors import InputError, UnavailableError
+from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
 from feature_repo.stores.stored_as_of import join_stored
-from feature_repo.stores.stored_table import JOIN_KEY, TIME
 from monitoring.decision_log import DecisionLog, Entry
 from services import batch_worker
+from services.batch_input import INSTANT, applicant_ids, bodies_of, check_columns, instants_of, open_source, read_tables
 from services.batch_worker import InService, Row
 from training.bundle import read_champion
 
 _JOINED = 50_000  # rows of one join, which reads the whole source
 _DECIDED = 2_500  # rows of one process's turn, and of one transaction of the log
 _ALONE = 5_000  # rows below which more processes take longer to start than to help
-_INSTANT = pa.timestamp("us", tz="UTC")
-_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of a second
-_FIRST, _END = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)  # a year from what a datetime can hold
 # Named as in the decision log, whose rows they come from.
 _LOGGED = {
     "decision_id": pa.string(),
-    "decided_at": _INSTANT,
+    "decided_at": INSTANT,
     "recommendation": pa.string(),
     "pd": pa.float64(),
     "score": pa.int32(),
@@ -92,9 +87,8 @@ def run(home: Home, source: Path, target: Path, workers: int | None = None) -> B
     begun = datetime.now(UTC)
     champion = read_champion(home)
     models = batch_worker.load_in_service(home, champion)
-    file = _open(source)
-    with _reading(source):
-        _check(file.schema_arrow, models.champion.requests.json_schema()["properties"], source)
+    file = open_source(source)
+    check_columns(file, models.champion.requests.json_schema()["properties"], source)
     count = file.metadata.num_rows
     chosen = workers or os.cpu_count() or 1
     store = registry.open_store(home)
@@ -107,7 +101,7 @@ def run(home: Home, source: Path, target: Path, workers: int | None = None) -> B
             _decide(home, msgspec.json.encode(champion), models, chosen if count > _ALONE else 1) as decide,
             tqdm(total=count, unit=" rows", disable=not sys.stderr.isatty(), leave=False) as bar,
         ):
-            for given, rows in decide(_parts(_read(file, source), store, models, home.now(), source)):
+            for given, rows in decide(_parts(read_tables(file, source, _JOINED), store, models, home.now(), source)):
                 _log(log, rows)
                 write(given, rows)
                 decided += sum(not row.problem for row in rows)
@@ -132,59 +126,12 @@ def _parts(
 ) -> Iterator[_Part]:
     plans = [models.champion.plan] + ([models.challenge.model.plan] if models.challenge else [])
     for given in tables:
-        instants, problems = _instants(given, clock)
-        bodies = _bodies(given, models.champion.contract, path)
-        with _reading(path, JOIN_KEY):
-            ids = _plain(given[JOIN_KEY]).cast(pa.string())
-        joined = join_stored(store, plans, ids, instants)
+        instants, problems = instants_of(given, clock)
+        bodies = bodies_of(given, models.champion.contract, path)
+        joined = join_stored(store, plans, applicant_ids(given, path), instants)
         for start in range(0, len(given), _DECIDED):
             rows = slice(start, start + _DECIDED)
             yield _Part(given.slice(start, _DECIDED), joined.slice(start, _DECIDED), bodies[rows], problems[rows])
-
-
-def _instants(given: Any, clock: datetime) -> tuple[Any, list[str]]:
-    """Return each row's instant, the clock's where it has none that will do, and what is wrong with it."""
-    if TIME not in given.column_names:
-        return pa.array([clock] * len(given), _INSTANT), [""] * len(given)
-    values = given[TIME]
-    low, high = (int(edge.timestamp()) * _TICKS[values.type.unit] for edge in (_FIRST, _END))
-    ticks = values.cast(pa.int64())
-    sound = pc.and_(
-        pc.greater_equal(ticks, pa.scalar(max(low, -(2**63)), pa.int64())),
-        pc.less_equal(ticks, pa.scalar(min(high, 2**63) - 1, pa.int64())),
-    )
-    instants = pc.if_else(sound, values, None).cast(_INSTANT, safe=False).fill_null(pa.scalar(clock, _INSTANT))
-    words = {True: "", None: f"{TIME}: is null", False: f"{TIME}: is not in the years {_FIRST.year} to {_END.year - 1}"}
-    return instants, [words[one] for one in sound.to_pylist()]
-
-
-def _bodies(given: Any, contract: Contract, source: Path) -> list[bytes]:
-    """Return each row as the JSON that would be posted: nulls left out, whole counts as whole numbers."""
-    counts = {spec.name for spec in contract.features if spec.kind == "count"} | {"age"}
-    columns: dict[str, list[Any]] = {}
-    for name in given.column_names:
-        if name == TIME:
-            continue
-        with _reading(source, name):
-            column = _plain(given[name])
-            values = column.to_pylist()
-        if name in counts and pa.types.is_floating(column.type):
-            values = [int(one) if one is not None and one == one // 1 else one for one in values]
-        columns[name] = values
-    rows = zip(*columns.values(), strict=True)
-    encode = msgspec.json.Encoder(enc_hook=str).encode  # what JSON has no word for is refused row by row
-    return [encode({n: v for n, v in zip(columns, row, strict=True) if v is not None and v == v}) for row in rows]
-
-
-def _plain(column: Any) -> Any:
-    """Return a column as JSON has it: categories as what they stand for, bytes as text, decimals as floats."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    kind = column.type
-    if pa.types.is_decimal(kind):
-        return column.cast(pa.float64())
-    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-    return column.cast(pa.string()) if is_bytes or pa.types.is_fixed_size_binary(kind) else column
 
 
 @contextmanager
@@ -265,59 +212,6 @@ def _writing(target: Path) -> Iterator[None]:
 def _drop(file: Any) -> None:
     with suppress(OSError):
         file.close()
-
-
-def _open(source: Path) -> Any:
-    try:
-        return pq.ParquetFile(source, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise InputError(f"{source} is not there") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source} is no Parquet file ({_first_line(error)})") from None
-
-
-def _read(file: Any, source: Path) -> Iterator[Any]:
-    batches = file.iter_batches(_JOINED)
-    while True:
-        with _reading(source):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        if len(batch):
-            yield pa.Table.from_batches([batch])
-
-
-@contextmanager
-def _reading(source: Path, column: str = "") -> Iterator[None]:
-    """Say of what cannot be read where it is."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        where = f"{source}: column {column!r}" if column else f"{source}"
-        wrong = "holds text that is not UTF-8" if _is_no_text(error) else f"cannot be read ({_first_line(error)})"
-        raise InputError(f"{where} {wrong}") from None
-
-
-def _is_no_text(error: Exception) -> bool:
-    return isinstance(error, UnicodeDecodeError) or (isinstance(error, pa.ArrowInvalid) and "UTF8" in str(error))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _check(schema: Any, fields: dict[str, Any], source: Path) -> None:
-    for name in (JOIN_KEY, "purchase_amount"):
-        if name not in schema.names:
-            raise InputError(f"{source} has no column {name!r}")
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise InputError(f"{source} has more than one column {', '.join(map(repr, twice))}")
-    unknown = [name for name in schema.names if name not in fields and name != TIME]
-    if unknown:
-        raise InputError(f"{source}: {', '.join(unknown)}: no field of a request (known: {', '.join(fields)}, {TIME})")
-    if TIME in schema.names and not pa.types.is_timestamp(schema.field(TIME).type):
-        raise InputError(f"{source}: {TIME} is {schema.field(TIME).type}, not a timestamp")
 
 
 def _stream(table: Any) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from feature_repo.errors import InputError, UnavailableError
 from monitoring.decision_log import DecisionLog
-from services import batch
+from services import batch, batch_input
 from services.batch_worker import Row
 from services.scoring.replay import CitedModels, replay_all
 from services.scoring.service import ScoringService
@@ -193,7 +193,7 @@ def test_not_one_instant_is_there(finished, rows, tmp_path):
 
 
 def test_the_first_and_the_last_instant_that_will_do(finished, rows, tmp_path):
-    first, end = ticks(batch._FIRST), ticks(batch._END)
+    first, end = ticks(batch_input.FIRST), ticks(batch_input.END)
     source = dated(tmp_path / "in.parquet", [rows[-1]] * 4, instants(first - 1, first, end - 1, end))
     batch.run(finished.home, source, tmp_path / "out.parquet")
     before, earliest, latest, after = answers(tmp_path / "out.parquet")
