@@ -1,12 +1,15 @@
 """Gather features of rows by their ids, each where the entity frame has the row that asked for it.
 
 pyarrow reads only the row groups that hold such a row, and takes rows out of them by place. It does so where
-every file holds a column in the very type that DuckDB gives it. Anything else DuckDB reads, and joins by id.
+every file holds a column in the very type that DuckDB gives it, and a row group is no great part of the memory that
+a query may take. Anything else DuckDB reads, and joins by id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import duckdb
@@ -17,11 +20,18 @@ import pyarrow.parquet as pq
 
 from feature_repo.stores.offline_entity import plain
 from feature_repo.stores.offline_source import FILE_BITS, ParquetSource, quoted, reading
+from feature_repo.stores.offline_stop import Stop
 
 Integers = npt.NDArray[np.int64]
 Batches = Iterable[tuple[Integers, Sequence[Any]]]
 
 BLOCK = 1 << 16  # rows at a time, so that what is computed of them stays in the cache
+_PLENTY = 4e9  # bytes of memory, of which shares are taken if the limit is higher
+_SHARE, _SHARE_FOR_FEW = 1 / 8, 1 / 32  # that a row group may take: two views are read at once, and decoding takes more
+_FEW = 0.01  # rows asked for, of those in a row group
+_MOST_TEXT = 2**31 - 1  # bytes in one array
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+_ROOMY = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
 _SAME = {
     "BOOLEAN": pa.bool_(),
     "INTEGER": pa.int32(),
@@ -35,6 +45,28 @@ _SAME = {
 }
 
 
+@dataclass(frozen=True)
+class _Group:
+    """A row group: row `begin` is its first by id, and the rows `asked` of all that are asked for are in it."""
+
+    path: str
+    footer: Any
+    number: int
+    begin: int
+    asked: slice
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return int(self.footer.row_group(self.number).num_rows)
+
+    def bytes(self, columns: Sequence[str]) -> int:
+        """Return about what columns take in memory: in a file, a place in a dictionary may be a few bits."""
+        group = self.footer.row_group(self.number)
+        chunks = [group.column(i) for i in range(group.num_columns)]
+        return sum(max(c.total_uncompressed_size, 4 * self.rows) for c in chunks if c.path_in_schema in columns)
+
+
 def gather(
     connection: duckdb.DuckDBPyConnection,
     source: ParquetSource,
@@ -43,6 +75,7 @@ def gather(
     rids: Integers,
     where: Callable[[], str],
     count: int,
+    stop: Stop,
 ) -> list[Any]:
     """Return columns of `count` values: at each of `rows` that of the source's row `rids`, elsewhere null.
 
@@ -55,22 +88,32 @@ def gather(
     where : callable
         Returns a condition that keeps all rows of the source that are asked for; called if DuckDB reads.
 
+    Returns
+    -------
+    list of pyarrow.Array or ChunkedArray
+        Chunked if it is text that one array cannot hold.
+
     Raises
     ------
+    Stopped
+        If nobody waits any more.
     UnavailableError
         If the source cannot be read.
     """
     with reading(source.name):
         kinds = _exact_types(source, columns)
         if kinds is not None:
-            return _in_order(_from_row_groups(source, columns, rows, rids), kinds, count)
+            memory, threads = _means(connection)
+            groups = _wanted(source, rids)
+            if _fit(groups, columns, len(rids), memory):
+                return _in_order(_from_row_groups(groups, columns, rows, rids, threads > 1), kinds, count, stop)
         aliases = {f"f{i}": quoted(column) for i, column in enumerate(columns)}
         connection.register("found", pa.table({"row": rows, "rid": rids}))
         reader = connection.sql(f"""
             select found.row, {", ".join(aliases)}
             from ({source.scan(aliases)} where {where()}) s join found on s.rid = found.rid""").to_arrow_reader(BLOCK)
         batches = ((batch.column(0).to_numpy(), batch.columns[1:]) for batch in reader)
-        values = _in_order(batches, [field.type for field in reader.schema][1:], count)
+        values = _in_order(batches, [field.type for field in reader.schema][1:], count, stop)
         connection.unregister("found")
         return values
 
@@ -89,7 +132,47 @@ def _exact_types(source: ParquetSource, columns: Sequence[str]) -> list[Any] | N
     return kinds
 
 
-def _from_row_groups(source: ParquetSource, columns: Sequence[str], rows: Integers, rids: Integers) -> Batches:
+def _means(connection: duckdb.DuckDBPyConnection) -> tuple[float, int]:
+    """Return the bytes of memory and the threads that a query may use."""
+    asked = "select current_setting('memory_limit'), current_setting('threads')"
+    limit, threads = connection.execute(asked).fetchone() or ("", 1)
+    number, _, unit = limit.partition(" ")
+    return float(number) * 1024.0 ** _UNITS.index(unit), threads
+
+
+def _wanted(source: ParquetSource, rids: Integers) -> list[_Group]:
+    """Return the row groups that hold rows that are asked for."""
+    groups = []
+    for number, (path, *_) in enumerate(source.files):
+        begin = number << FILE_BITS
+        first, last = np.searchsorted(rids, [begin, (number + 1) << FILE_BITS])
+        if first == last:
+            continue
+        footer = pq.read_metadata(path)
+        for group in range(footer.num_row_groups):
+            end = begin + footer.row_group(group).num_rows
+            stop = np.searchsorted(rids, end)
+            if stop > first:
+                groups.append(_Group(path, footer, group, begin, slice(first, stop)))
+            begin, first = end, stop
+    return groups
+
+
+def _fit(groups: Sequence[_Group], columns: Sequence[str], asked: int, memory: float) -> bool:
+    """Return whether the largest of row groups may be held in memory: DuckDB takes a little of it at a time.
+
+    For few rows that costs more than it is worth sooner: both take about as long.
+    """
+    largest = max(groups, key=lambda group: group.bytes(columns), default=None)
+    if largest is None:
+        return True
+    share = min(memory, _PLENTY) * (_SHARE_FOR_FEW if asked < _FEW * largest.rows else _SHARE)
+    return largest.bytes(columns) <= share
+
+
+def _from_row_groups(
+    groups: Sequence[_Group], columns: Sequence[str], rows: Integers, rids: Integers, use_threads: bool
+) -> Batches:
     """Yield, one row group after another, rows of the entity frame and the values of their columns.
 
     Parameters
@@ -97,21 +180,33 @@ def _from_row_groups(source: ParquetSource, columns: Sequence[str], rows: Intege
     rows, rids : arrays of int64, shape (n,)
         Rows of the entity frame and the id that each asks for; the ids rise.
     """
-    for number, (path, *_) in enumerate(source.files):
-        begin = number << FILE_BITS
-        first, last = np.searchsorted(rids, [begin, (number + 1) << FILE_BITS])
-        if first == last:
-            continue
-        metadata = pq.read_metadata(path)
-        with pq.ParquetFile(path, metadata=metadata, read_dictionary=_categories(metadata)) as file:
-            for group in range(file.num_row_groups):
-                end = begin + metadata.row_group(group).num_rows
-                stop = np.searchsorted(rids, end)
-                if stop > first:
-                    table = file.read_row_group(group, columns=list(columns)).select(list(columns))
-                    taken = table.take(pa.array(rids[first:stop] - begin))
-                    yield rows[first:stop], [plain(column).combine_chunks() for column in taken.columns]
-                begin, first = end, stop
+    for path, of_file in groupby(groups, key=lambda group: group.path):
+        held = list(of_file)
+        footer = held[0].footer
+        with pq.ParquetFile(path, metadata=footer, read_dictionary=_categories(footer)) as file:
+            for group in held:
+                table = file.read_row_group(group.number, columns=list(columns), use_threads=use_threads)
+                places = pa.array(rids[group.asked] - group.begin)
+                taken = [_take(table.column(column), places) for column in columns]
+                del table  # before the next is read
+                yield rows[group.asked], taken
+
+
+def _take(values: Any, places: Any) -> Any:
+    """Return an array of some values of a column; many may be of one that is long."""
+    if not pa.types.is_dictionary(values.type):
+        return _narrow(_one(_roomy(values).take(places)), values.type)
+    parts = [pa.DictionaryArray.from_arrays(c.indices, _roomy(c.dictionary)) for c in values.chunks]
+    return _narrow(plain(_one(pa.chunked_array(parts).take(places))), values.type.value_type)
+
+
+def _one(values: Any) -> Any:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _roomy(values: Any) -> Any:
+    """Return text with offsets of 64 bits: with 32, pyarrow makes invalid arrays of more than 2 GiB."""
+    return values.cast(_ROOMY[values.type]) if values.type in _ROOMY else values
 
 
 def _categories(metadata: Any) -> list[str]:
@@ -126,12 +221,17 @@ def _categories(metadata: Any) -> list[str]:
     ]
 
 
-def _in_order(batches: Batches, kinds: Sequence[Any], count: int) -> list[Any]:
+def _narrow(values: Any, kind: Any) -> Any:
+    return values if values.type == kind or values.nbytes > _MOST_TEXT else values.cast(kind)
+
+
+def _in_order(batches: Batches, kinds: Sequence[Any], count: int, stop: Stop) -> list[Any]:
     """Return columns of `count` values, put in place batch by batch; null where no batch has a row."""
     columns = [_Numbers(kind, count) if _width(kind) else _Others(kind, count) for kind in kinds]
     for rows, parts in batches:
         for column, part in zip(columns, parts, strict=True):
             column.put(rows, part)
+        stop.check()
     return [column.array() for column in columns]
 
 
@@ -160,6 +260,7 @@ class _Others:
     """A column of anything else, put in order at the end."""
 
     def __init__(self, kind: Any, count: int) -> None:
+        self._kind = kind
         self._parts = [pa.nulls(0, kind)]
         self._place: Integers = np.full(count, -1)
         self._length = 0
@@ -170,12 +271,34 @@ class _Others:
         self._parts.append(part)
 
     def array(self) -> Any:
-        values = pa.concat_arrays(self._parts)
+        much = sum(part.nbytes for part in self._parts) > _MOST_TEXT
+        values = pa.concat_arrays([_roomy(part) for part in self._parts] if much else self._parts)
         values.validate(full=True)  # pyarrow reads text that is no UTF-8, and DuckDB refuses it
-        return values.take(pa.array(self._place, mask=self._place < 0))
+        parts = [self._taken(values, place) for place in _cut(values, self._place)]
+        return parts[0] if len(parts) == 1 else pa.chunked_array(parts)
+
+    def _taken(self, values: Any, place: Integers) -> Any:
+        taken = values.take(pa.array(place, mask=place < 0))
+        if taken.type != self._kind:
+            return taken.cast(self._kind)
+        taken.validate()
+        return taken
+
+
+def _cut(values: Any, place: Integers) -> list[Integers]:
+    """Return places in values, in parts: none holds more text than offsets of 32 bits can tell."""
+    if values.type not in _ROOMY.values():
+        return [place]
+    offsets = np.frombuffer(values.buffers()[1], np.int64)[values.offset : values.offset + len(values) + 1]
+    ends = np.cumsum(np.where(place < 0, 0, np.diff(offsets)[place]))
+    cuts, begun = [0], 0
+    while begun + _MOST_TEXT < ends[-1]:
+        cuts.append(max(int(np.searchsorted(ends, begun + _MOST_TEXT, "right")), cuts[-1] + 1))
+        begun = ends[cuts[-1] - 1]
+    return [place[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(place)], strict=True)]
 
 
 def _width(kind: Any) -> int:
     """Return the bytes of a value if an integer has as many, else 0."""
-    plain = pa.types.is_primitive(kind) and not pa.types.is_boolean(kind)
-    return kind.bit_width // 8 if plain else 0
+    bits = kind.bit_width if pa.types.is_primitive(kind) else 0
+    return bits // 8 if bits in (8, 16, 32, 64) else 0

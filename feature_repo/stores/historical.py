@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -23,6 +23,7 @@ from feature_repo.stores.asof import ViewJoin, bounds
 from feature_repo.stores.lookup import join_view, worth_testing
 from feature_repo.stores.offline_entity import EntityFrame, is_text, plain
 from feature_repo.stores.offline_source import ParquetSource, first_line, open_source, reading
+from feature_repo.stores.offline_stop import Stop
 from feature_repo.stores.prepared import Index, kept_index, passing_index
 
 _log = logging.getLogger(__name__)
@@ -177,13 +178,14 @@ def join_all(
     Raises
     ------
     UnavailableError
-        If a source cannot be read. An index that cannot be kept is only logged.
+        If a source cannot be read; the other views are not waited for. An index that cannot be kept is only logged.
     """
     table, kept = entity.table, prepared
     aliases = entity.register(connection, sorted({column for join in joins for column in join.keys.values()}))
     connection.execute("set preserve_insertion_order = false")
     # A frame without any instant sees nothing; columns of the right type are all that is wanted.
     seen = (entity.first, entity.last) if entity.first and entity.last else None
+    stop = Stop()
     making = Lock()  # to sort two sources at once would take twice the memory
 
     def joined(own: duckdb.DuckDBPyConnection, join: ViewJoin) -> dict[str, Any]:
@@ -197,18 +199,20 @@ def join_all(
 
         if kept is not None:
             try:
-                return _join_kept(own, join, kept, making, columns, tested, len(table))
-            except (OSError, duckdb.IOException) as error:
+                return _join_kept(own, join, kept, making, columns, tested, len(table), stop)
+            except OSError as error:
                 with making:
                     if kept is not None:
                         _log.warning("no index is kept in %s: %s", kept, first_line(error))
                     kept = None
         with ExitStack() as made:
             with making:
-                index = made.enter_context(passing_index(own, join, columns, where, passing))
-            return join_view(own, join, index, columns, lambda _: where, len(table))
+                stop.check()
+                index = made.enter_context(passing_index(own, join, columns, where, passing, stop))
+            return join_view(own, join, index, columns, lambda _: where, len(table), stop)
 
     def checked(own: duckdb.DuckDBPyConnection, join: ViewJoin) -> dict[str, Any]:
+        stop.check()
         with reading(join.source.name):
             columns = joined(own, join)
         join.source.check_unchanged()
@@ -217,11 +221,13 @@ def join_all(
     (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
     with ExitStack() as opened, ThreadPoolExecutor(min(_AT_ONCE, threads)) as pool:
         cursors = [opened.enter_context(connection.cursor()) for _ in joins]
+        work: list[Future[dict[str, Any]]] = []
         try:
-            results = list(pool.map(checked, cursors, joins))
+            work += [pool.submit(checked, own, join) for own, join in zip(cursors, joins, strict=True)]
+            done, _ = wait(work, return_when=FIRST_EXCEPTION)
+            results = [one.result() for one in work if one in done]
         except BaseException:
-            for own in cursors:
-                own.interrupt()  # nobody waits for the other views
+            stop.end(work, cursors)  # nobody waits for the other views
             raise
     for name, values in ((name, values) for columns in results for name, values in columns.items()):
         table = table.append_column(name, values)
@@ -236,14 +242,27 @@ def _join_kept(
     columns: Sequence[str],
     where: Callable[[Index], str],
     count: int,
+    stop: Stop,
 ) -> dict[str, Any]:
-    """Join by an index that is kept; once more if another process has deleted it meanwhile."""
+    """Join by an index that is kept; once more if another process has deleted it meanwhile.
+
+    Raises
+    ------
+    OSError
+        If none can be kept.
+    """
     for last in (False, True):
+        with making:
+            stop.check()
+            try:
+                index = kept_index(connection, join, directory, stop)
+            except FileNotFoundError:
+                if last:
+                    raise
+                continue
         try:
-            with making:
-                index = kept_index(connection, join, directory)
-            return join_view(connection, join, index, columns, where, count)
-        except (FileNotFoundError, duckdb.IOException):
+            return join_view(connection, join, index, columns, where, count, stop)
+        except duckdb.IOException as error:  # features that cannot be read are an UnavailableError
             if last:
-                raise
+                raise OSError(first_line(error)) from None
     raise AssertionError("the second attempt returns or raises")

@@ -13,6 +13,7 @@ from feature_repo.errors import InputError
 from feature_repo.stores.asof import ViewJoin
 from feature_repo.stores.gather import BLOCK, gather
 from feature_repo.stores.offline_source import first_line
+from feature_repo.stores.offline_stop import Stop
 from feature_repo.stores.prepared import Index, Integers
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,6 +66,7 @@ def join_view(
     entity_keys: Sequence[str],
     where: Callable[[Index], str],
     count: int,
+    stop: Stop,
 ) -> dict[str, Any]:
     """Join one view to the table ``entity`` (row, t, keys).
 
@@ -79,22 +81,24 @@ def join_view(
 
     Returns
     -------
-    dict of str to pyarrow.Array
+    dict of str to pyarrow.Array or ChunkedArray
         By column of the result, `count` values in the order of ``row``, null where nothing was known.
 
     Raises
     ------
     InputError
         If a join key has another type in the entity frame than in the source.
+    Stopped
+        If nobody waits any more.
     """
     columns = [view.source.column(feature) for feature in view.features]
-    rows, rids = _known_rows(connection, view, index, entity_keys)
-    values = gather(connection, view.source, columns, rows, rids, lambda: where(index), count)
+    rows, rids = _known_rows(connection, view, index, entity_keys, stop)
+    values = gather(connection, view.source, columns, rows, rids, lambda: where(index), count, stop)
     return dict(zip(view.features.values(), values, strict=True))
 
 
 def _known_rows(
-    connection: duckdb.DuckDBPyConnection, view: ViewJoin, index: Index, entity_keys: Sequence[str]
+    connection: duckdb.DuckDBPyConnection, view: ViewJoin, index: Index, entity_keys: Sequence[str], stop: Stop
 ) -> tuple[Integers, Integers]:
     """Return the rows of ``entity`` to which something is known, and the ids of what is known, which rise."""
     match = " and ".join(f"entity.{column} = keys.k{i}" for i, column in enumerate(entity_keys)) or "true"
@@ -106,9 +110,10 @@ def _known_rows(
         raise InputError(f"source {view.source.name}: join keys cannot be compared: {first_line(error)}") from None
     blocks = [(np.empty(0, np.int64),) * 2]
     for block in asked.to_batches(BLOCK):
-        row, at, start, stop = (column.to_numpy() for column in block.columns)
-        place = last_known(index.known, start, stop, at)
-        found = place >= start
+        stop.check()
+        row, at, begin, end = (column.to_numpy() for column in block.columns)
+        place = last_known(index.known, begin, end, at)
+        found = place >= begin
         if view.ttl_us:
             # The age is tested on what was found: a search that skipped old rows would find older ones.
             found[found] = index.event[place[found]] >= at[found] - view.ttl_us

@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.stores.asof import ViewJoin, distinct_keys, index_rows, key_columns
-from feature_repo.stores.offline_source import file_literal, literal
+from feature_repo.stores.offline_source import file_literal, first_line, literal
+from feature_repo.stores.offline_stop import Stop
 
 _FORMAT = "3"
 _KEPT = 2  # indexes of one source beside those in use: its files' state now and the one before
@@ -55,7 +56,7 @@ class Index:
     rid: Integers
 
 
-def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory: Path) -> Index:
+def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory: Path, stop: Stop) -> Index:
     """Open the index of a view's source, making it first if its files have no index yet.
 
     Processes may do this at once: each writes a folder of its own and the first to finish gives it
@@ -69,8 +70,12 @@ def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory:
 
     Raises
     ------
-    OSError, duckdb.IOException
+    OSError
         If nothing can be kept there.
+    duckdb.Error
+        If the source cannot be read and sorted.
+    Stopped
+        If nobody waits any more.
     """
     parts = (view.source.name, *key_columns(view).values(), view.event, view.created, _FORMAT)
     family = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
@@ -80,9 +85,8 @@ def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory:
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
         partial.mkdir(parents=True)
         try:
-            _write(
-                connection, view, distinct_keys(view.source.scan(key_columns(view)), len(view.keys)), "true", partial
-            )
+            keys = distinct_keys(view.source.scan(key_columns(view)), len(view.keys))
+            _write(connection, view, keys, "true", partial, stop)
             view.source.check_unchanged()
             _sync(partial)
             if folder.is_dir() and _open_whole(folder) is None:
@@ -104,7 +108,12 @@ def kept_index(connection: duckdb.DuckDBPyConnection, view: ViewJoin, directory:
 
 @contextmanager
 def passing_index(
-    connection: duckdb.DuckDBPyConnection, view: ViewJoin, entity_keys: list[str], where: str, directory: Path
+    connection: duckdb.DuckDBPyConnection,
+    view: ViewJoin,
+    entity_keys: list[str],
+    where: str,
+    directory: Path,
+    stop: Stop,
 ) -> Iterator[Index]:
     """Make an index for one call: only of the entity frame's keys, and of rows it can see.
 
@@ -119,7 +128,7 @@ def passing_index(
     keys = distinct_keys(f"select {chosen} from entity", len(entity_keys))
     directory.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="candor-index-", dir=directory) as folder:
-        _write(connection, view, keys, where, Path(folder))
+        _write(connection, view, keys, where, Path(folder), stop)
         yield _open(Path(folder))
 
 
@@ -161,14 +170,17 @@ def _array(path: Path) -> Integers:
     return np.memmap(path, "<i8", "r") if path.stat().st_size else np.empty(0, np.int64)
 
 
-def _write(connection: duckdb.DuckDBPyConnection, view: ViewJoin, keys: str, where: str, folder: Path) -> None:
+def _write(
+    connection: duckdb.DuckDBPyConnection, view: ViewJoin, keys: str, where: str, folder: Path, stop: Stop
+) -> None:
     connection.execute(f"create or replace temp table index_keys as {keys}")
     (count,) = connection.execute("select count(*) from index_keys").fetchone() or (0,)
     rows = connection.sql(index_rows(view, "index_keys", where)).to_arrow_reader(_BATCH)
     lengths = np.zeros(count + 1, np.int64)  # ids count from 1
     files = [(name, (folder / name).open("wb")) for name in _COLUMNS]
     try:
-        for batch in rows:
+        for batch in _read(rows):
+            stop.check()
             _add_lengths(lengths, batch.column("id").to_numpy())
             for name, file in files:
                 file.write(batch.column(name).to_numpy().data)
@@ -179,13 +191,22 @@ def _write(connection: duckdb.DuckDBPyConnection, view: ViewJoin, keys: str, whe
     ranges: Any = pa.table({"id": np.arange(1, count + 1), "start": stops[:-1], "stop": stops[1:]})
     connection.register("index_ranges", ranges)
     names = "".join(f"k{i}, " for i in range(len(view.keys)))
-    target = literal(str(folder / _KEYS))
-    connection.execute(
-        f"copy (select {names}start, stop from index_keys join index_ranges using (id)) to {target} (format parquet)"
-    )
+    chosen = f"select {names}start, stop from index_keys join index_ranges using (id)"
+    try:
+        connection.execute(f"copy ({chosen}) to {literal(str(folder / _KEYS))} (format parquet)")
+    except duckdb.IOException as error:
+        raise OSError(first_line(error)) from None
     connection.unregister("index_ranges")
     connection.execute("drop table index_keys")
     (folder / _MANIFEST).write_text(json.dumps({"keys": count, "rows": int(lengths.sum())}))
+
+
+def _read(rows: Any) -> Iterator[Any]:
+    """Yield the batches of a query; what ends it otherwise is no matter of the files that are written meanwhile."""
+    try:
+        yield from rows
+    except OSError as error:  # pyarrow has no other for an interrupt, or for want of memory
+        raise duckdb.Error(first_line(error)) from None
 
 
 def _add_lengths(lengths: Integers, ids: Integers) -> None:

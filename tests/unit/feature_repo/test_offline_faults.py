@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import os
+import signal
 import time
+from threading import Barrier, Timer
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from tests.unit.feature_repo.test_offline_store import (
     frame,
     instants,
     open_store,
+    person,
     table,
     values,
     view_of,
@@ -162,8 +165,8 @@ def test_an_index_that_lost_rows_or_files_is_made_again(open_store, data, tmp_pa
 def test_a_join_whose_index_goes_makes_it_once_more(open_store, data, tmp_path, monkeypatch, caplog):
     made = []
 
-    def made_then_deleted(connection, view, directory):
-        index = prepared.kept_index(connection, view, directory)
+    def made_then_deleted(connection, view, directory, stop):
+        index = prepared.kept_index(connection, view, directory, stop)
         made.append(index)
         if len(made) == 1:
             (folder,) = directory.iterdir()
@@ -175,6 +178,77 @@ def test_a_join_whose_index_goes_makes_it_once_more(open_store, data, tmp_path, 
         assert values(open_store(), frame([1])) == [1.0]
     assert len(made) == 2
     assert "no index is kept" not in caplog.text
+
+
+def two_views(open_store, settings):
+    """Open a store of two views of two sources, the first named `view`."""
+    first = view_of("data")
+    source = FileSource(name="second", path="data/a.parquet", timestamp_field="event_timestamp")
+    second = FeatureView(name="other", entities=[person], source=source, schema=first.schema)
+    store = open_store(first, settings)
+    store.apply([second])
+    return lambda: store.get_historical_features(frame(), ["view:value", "other:value"], full_feature_names=True)
+
+
+@BOTH
+def test_an_interrupt_ends_a_join_that_makes_an_index_and_nothing_is_begun_anew(
+    open_store, data, tmp_path, monkeypatch, caplog, settings
+):
+    begun = []
+
+    def endless(view, *_):
+        begun.append(view.source.name)
+        Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "select 1::bigint as id, i as known, i as event, i as rid from range(1000000000000) t(i)"
+
+    job = two_views(open_store, settings)()
+    monkeypatch.setattr(prepared, "index_rows", endless)
+    monkeypatch.setattr(historical, "join_view", lambda *_: pytest.fail("joins"))
+    start = time.monotonic()
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        job.to_arrow()
+    assert time.monotonic() - start < 5
+    assert len(begun) == 1
+    assert not caplog.text
+    assert not list(tmp_path.glob("prepared/.*.partial"))
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_view_that_fails_ends_the_other_and_is_the_one_that_is_told_of(open_store, data, monkeypatch, fails):
+    names = ["source", "second"]
+    both = Barrier(2)
+
+    def join_view(connection, view, *_):
+        both.wait(5)
+        if view.source.name == names[fails]:
+            raise UnavailableError(f"{view.source.name} is broken")
+        time.sleep(0.1)  # a query that begins after it was to end
+        connection.execute("select sum(hash(i)) from range(10000000000000) t(i)").fetchall()
+
+    job = two_views(open_store, "threads: 2")()
+    monkeypatch.setattr(historical, "join_view", join_view)
+    start = time.monotonic()
+    with pytest.raises(UnavailableError, match=f"{names[fails]} is broken"):
+        job.to_arrow()
+    assert time.monotonic() - start < 5
+
+
+def test_want_of_memory_for_an_index_is_not_taken_for_a_folder_that_cannot_be_written(
+    open_store, data, monkeypatch, caplog
+):
+    made = []
+
+    def out_of_memory(*_):
+        made.append(1)
+        yield pa.record_batch({"id": [1], "known": [1], "event": [1], "rid": [0]})
+        raise OSError("Out of Memory Error: failed to pin block")  # as pyarrow has it of DuckDB
+
+    real = prepared._read
+    monkeypatch.setattr(prepared, "_read", lambda _: real(out_of_memory()))
+    with caplog.at_level(logging.WARNING), pytest.raises(UnavailableError, match="failed to pin block"):
+        values(open_store(), frame([1]))
+    assert made == [1]
+    assert not caplog.text
 
 
 def test_no_join_fails_for_want_of_an_index_that_is_kept(open_store, data, tmp_path, caplog):

@@ -23,6 +23,7 @@ from feature_repo.stores.asof import ViewJoin, bounds, index_rows
 from feature_repo.stores.lookup import worth_testing
 from feature_repo.stores.offline import CandorOfflineStore
 from feature_repo.stores.offline_source import open_source
+from feature_repo.stores.offline_stop import Stop
 from feature_repo.stores.prepared import kept_index
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -129,7 +130,7 @@ def test_several_that_make_one_index_at_once_all_get_it(data, tmp_path):
             source = open_source(connection, FileSource(path="data", timestamp_field="event_timestamp"), tmp_path)
             view = ViewJoin(source, {"id": "id"}, {"value": "value"}, "event_timestamp", "created_timestamp", None)
             together.wait()
-            index = kept_index(connection, view, tmp_path / "prepared")
+            index = kept_index(connection, view, tmp_path / "prepared", Stop())
             (keys,) = connection.execute(f"select count(distinct k0) from {index.keys}").fetchone()
             return keys, len(set(index.rid.tolist()))
 
@@ -333,7 +334,7 @@ def test_only_files_that_can_matter_are_scanned(tmp_path):
         (plan,) = connection.execute(f"explain {index_rows(view, 'few', where)}").fetchall()
         scan = plan[1][plan[1].index("READ_PARQUET") :]
         assert "event_timestamp<" in scan.replace(" ", "").replace("│", "").replace("\n", "")
-        index = kept_index(connection, view, tmp_path / "kept")
+        index = kept_index(connection, view, tmp_path / "kept", Stop())
         assert worth_testing(view, index, NOW, NOW + HOUR)
         assert not worth_testing(view, index, NOW, NOW + timedelta(days=4000))
 
