@@ -118,15 +118,15 @@ def _outage_of(way: str, home: Home, postgres: Any) -> Iterator[None]:
 
 async def _outage(port: int, server: Connection, way: str, stopped: float) -> dict[str, Any]:
     answers: list[Answer] = []
-    clients = [asyncio.create_task(_load(port, answers)) for _ in range(CLIENTS)]
+    is_over = asyncio.Event()
+    clients = [asyncio.create_task(_load(port, answers, is_over)) for _ in range(CLIENTS)]
     await asyncio.sleep(QUIET)
     gone = await asyncio.to_thread(_order, server)
     await asyncio.sleep(stopped)
     back = await asyncio.to_thread(_order, server)
     await asyncio.sleep(QUIET)
-    for client in clients:
-        client.cancel()
-    await asyncio.gather(*clients, return_exceptions=True)
+    is_over.set()  # not cancelled: wait_for of Python 3.11 may swallow that
+    await asyncio.gather(*clients)
     refused = [at for at, _, status in answers if status == 503 and at > gone]
     again = [at for at, _, status in answers if status == 200 and at > back]
     return {
@@ -146,11 +146,11 @@ def _order(server: Connection) -> float:
     return float(server.recv())
 
 
-async def _load(port: int, answers: list[Answer]) -> None:
+async def _load(port: int, answers: list[Answer], is_over: asyncio.Event) -> None:
     head = "POST /predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     head += f"content-length: {len(BODY)}\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while True:
+    while not is_over.is_set():
         begun = time.monotonic()
         try:
             writer.write(head.encode() + BODY)
