@@ -25,8 +25,10 @@ class Question:
     ----------
     count : int
         How many commands there are.
+    answer : asyncio.Future
+        Becomes a list of what each command is answered.
     asked_at : float
-        Time of the event loop.
+        Seconds on the clock of the event loop.
     """
 
     __slots__ = ("answer", "answers", "asked_again", "asked_at", "commands", "count")

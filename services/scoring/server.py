@@ -91,9 +91,8 @@ def serve(
     speak_json(log_level)
     with _listen(host, port) as listener:
         policy = options.policy(listener.getsockname()[0], workers)
-        app = create_app(
-            home, policy=policy, when_ready=_spare_what_stays
-        )  # says here and now what is wrong with the home
+        # Says here and now what is wrong with the home.
+        app = create_app(home, policy=policy, when_ready=_spare_what_stays)
         if policy.require_keys and not _has_keys(home):
             _logger.warning("every request needs an API key, and there is none: candor keys create --help")
         # uvicorn raises the signal again once it has drained: ended as it was told to, which is exit 0
