@@ -45,6 +45,8 @@ class HomeState(msgspec.Struct, kw_only=True, omit_defaults=True):
         Until when the portfolio's outcomes were observed, UTC; None means `as_of`.
     oot_start : datetime or None
         Default start of the out-of-time window, UTC.
+    performance_months : int
+        Months after a decision in which a default counts; 0 counts every observed outcome as it is.
     redis_port : int or None
         Port of the embedded Redis of a home other than the default.
     materialized_to : datetime or None
@@ -58,6 +60,7 @@ class HomeState(msgspec.Struct, kw_only=True, omit_defaults=True):
     as_of: Instant | None = None
     outcomes_as_of: Instant | None = None
     oot_start: Instant | None = None
+    performance_months: int = 0
     redis_port: int | None = None
     materialized_to: Instant | None = None
     refilling: bool = False

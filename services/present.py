@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from feature_repo.portfolios.ingest import IngestReport
     from feature_repo.stores.push import Pushed
     from monitoring.drift import DriftReport
-    from services.pipeline import TrainOutcome
+    from services.train import TrainOutcome
     from validation.results import GateResult
 
 

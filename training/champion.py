@@ -1,8 +1,9 @@
-"""From a dataset to a candidate: fit, calibrate, explain, evaluate. Pure but for the clock of the machine."""
+"""From a dataset to a candidate: choose, fit, calibrate, explain, evaluate. Pure but for the clock of the machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xgboost
@@ -11,17 +12,44 @@ from numpy.typing import NDArray
 from feature_repo.errors import InputError
 from training.bundle import digest_of
 from training.calibration import calibrate
-from training.columns import Matrix, columns_of, encode
+from training.columns import Column, Matrix, columns_of, encode_table
 from training.dataset import Dataset
 from training.evaluate import metrics
 from training.model import Parameters, fit, margins
+from training.probability import Calibration
+from training.scored import Bools, Floats
 from training.scorer import Scorer
+from training.search import Chosen, choose
 from training.shap_check import check_tables
 from training.shap_tables import compile_tables
 
 LAST_SLICE = 0.15
 REFERENCE_ROWS = 300
 VERIFIED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibrated model and what it says of every loan of the dataset.
+
+    Parameters
+    ----------
+    matrix : ndarray of float32, shape (n, k)
+        All loans in model columns.
+    fitted, last : ndarray of bool, shape (n,)
+        The loans fitted on, and the slice before the out-of-time window on which only the calibration was.
+    pd : ndarray of float64, shape (n,)
+        Calibrated PD of every loan, the out-of-time window included.
+    """
+
+    columns: tuple[Column, ...]
+    matrix: Matrix
+    booster: xgboost.Booster
+    chosen: Chosen
+    calibration: Calibration
+    fitted: Bools
+    last: Bools
+    pd: Floats
 
 
 @dataclass(frozen=True)
@@ -36,15 +64,19 @@ class Candidate:
         Applicants for whom the tables were compared with the shap package, in model columns.
     pd : ndarray of float64, shape (n,)
         Calibrated PD of every row of the dataset, the out-of-time window included.
+    cutoff : float
+        Highest PD that is approved.
     metrics : dict of str to float
         ``train_*`` on the rows fitted on, ``oot_*`` on the out-of-time window.
     """
 
     booster: xgboost.Booster
     scorer: Scorer
+    chosen: Chosen
     reference: Matrix
     verified: Matrix
     pd: NDArray[np.float64]
+    cutoff: float
     metrics: dict[str, float]
     model_digest: str
 
@@ -54,63 +86,110 @@ class Candidate:
         return bytes(self.booster.save_raw("ubj"))
 
 
-def train_candidate(dataset: Dataset, parameters: Parameters, *, cutoff: float, seed: int) -> Candidate:
-    """Fit on the earlier loans, calibrate on the last slice before the out-of-time window, then report.
+def fit_calibrated(
+    dataset: Dataset,
+    parameters: Parameters,
+    *,
+    seed: int,
+    rounds: int | None = None,
+    trials: int = 0,
+    timeout: float | None = None,
+    storage: Path | None = None,
+) -> Fitted:
+    """Choose and fit on the earlier loans, calibrate on the last slice before the out-of-time window.
 
-    Rows of the out-of-time window are scored once, at the end; nothing is chosen by them.
+    Nothing is chosen by loans of the out-of-time window, which are only scored.
 
     Parameters
     ----------
     dataset : Dataset
     parameters : Parameters
-    cutoff : float
-        Highest PD that the policy approves; the reference population sits just inside it.
     seed : int
+    rounds : int or None
+        Trees, where parameters and rounds were chosen before; None chooses.
+    trials, timeout, storage
+        As for `training.search.choose`.
 
     Raises
     ------
     InputError
         If the training window is too small or has only one outcome.
-    GateError
-        If the tables do not reproduce the booster and the shap package.
     """
     columns = columns_of(dataset.specs)
-    oot = dataset.is_oot
-    fitted, last = _split(dataset, oot)
+    fitted, last = split(dataset)
     y = dataset.defaulted
     for part, rows in (("fitting", fitted), ("calibration", last)):
         if not (y[rows].any() and (~y[rows]).any()):
             raise InputError(f"the {part} slice of {int(rows.sum())} loans needs both outcomes: move --oot-start")
-    matrix = encode(columns, dataset.values(np.ones(len(y), dtype=bool)))
-    booster = fit(parameters, columns, matrix[fitted], y[fitted], seed)
+    matrix = encode_table(columns, dataset.table)
+    own, outcomes = matrix[fitted], y[fitted]
+    if rounds is None:
+        chosen = choose(
+            columns,
+            own,
+            outcomes,
+            dataset.decided[fitted],
+            parameters=parameters,
+            seed=seed,
+            trials=trials,
+            timeout=timeout,
+            storage=storage,
+            study=f"{dataset.digest}-{seed}-{digest_of(repr((parameters, columns)).encode())}",
+        )
+    else:
+        chosen = Chosen(parameters=parameters, rounds=rounds, loss=float("nan"))
+    booster = fit(chosen.parameters, columns, own, outcomes, rounds=chosen.rounds, seed=seed)
     raw = margins(booster, matrix)
     calibration = calibrate(raw[last], y[last])
     pd = 1 / (1 + np.exp(-(calibration.slope * raw + calibration.intercept)))
-    reference = _reference(matrix[~oot], pd[~oot], cutoff)
-    tables = compile_tables(bytes(booster.save_raw("json")), reference)
-    verified = matrix[np.flatnonzero(~oot)[:: max(1, int((~oot).sum()) // VERIFIED_ROWS)]]
-    check_tables(tables, booster, verified, reference)
+    return Fitted(columns, matrix, booster, chosen, calibration, fitted, last, pd)
+
+
+def explain_and_measure(dataset: Dataset, model: Fitted, cutoff: float) -> Candidate:
+    """Compile the tables that explain, verify them, and measure the model on both sides of the border.
+
+    Parameters
+    ----------
+    cutoff : float
+        Highest PD that the policy approves; the reference population sits just inside it.
+
+    Raises
+    ------
+    GateError
+        If the tables do not reproduce the booster and the shap package.
+    """
+    oot, y, pd = dataset.is_oot, dataset.defaulted, model.pd
+    reference = _reference(model.matrix, pd, ~oot, cutoff)
+    tables = compile_tables(bytes(model.booster.save_raw("json")), reference)
+    before = np.flatnonzero(~oot)
+    verified = model.matrix[before[:: max(1, len(before) // VERIFIED_ROWS)]]
+    check_tables(tables, model.booster, verified, reference)
+    fitted = model.fitted
     return Candidate(
-        booster=booster,
-        scorer=Scorer(columns, tables, calibration),
+        booster=model.booster,
+        scorer=Scorer(model.columns, tables, model.calibration),
+        chosen=model.chosen,
         reference=reference,
         verified=verified,
         pd=pd,
+        cutoff=cutoff,
         metrics=metrics("train", pd[fitted], y[fitted], cutoff) | metrics("oot", pd[oot], y[oot], cutoff),
-        model_digest=digest_of(bytes(booster.save_raw("ubj"))),
+        model_digest=digest_of(bytes(model.booster.save_raw("ubj"))),
     )
 
 
-def _split(dataset: Dataset, oot: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Split the loans before the out-of-time window by decision time."""
-    decided = dataset.frame["event_timestamp"]
-    border = decided[~oot].quantile(1 - LAST_SLICE, interpolation="lower")
-    is_last = (decided >= border).to_numpy(dtype=bool)
-    return ~oot & ~is_last, ~oot & is_last
+def split(dataset: Dataset) -> tuple[Bools, Bools]:
+    """Return which loans are fitted on and which only calibrated on: those decided last before the window."""
+    before = ~dataset.is_oot
+    decided = dataset.decided
+    earlier = np.sort(decided[before])
+    border = earlier[int((len(earlier) - 1) * (1 - LAST_SLICE))]
+    is_last = decided >= border
+    return before & ~is_last, before & is_last
 
 
-def _reference(matrix: Matrix, pd: NDArray[np.float64], cutoff: float) -> Matrix:
+def _reference(matrix: Matrix, pd: Floats, before: Bools, cutoff: float) -> Matrix:
     """Return the approved applicants nearest to the cutoff, best score first."""
-    approved = np.flatnonzero(pd <= cutoff)
+    approved = np.flatnonzero(before & (pd <= cutoff))
     nearest = approved[np.argsort(-pd[approved], kind="stable")][:REFERENCE_ROWS]
     return matrix[nearest]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 from feature_repo.contract import FeatureSpec
 
@@ -111,6 +114,35 @@ class Layout:
 def encode(columns: Sequence[Column], values: Mapping[str, Values]) -> Matrix:
     """Encode n applicants for a model of these columns; see `Layout.encode`."""
     return Layout(columns).encode(values)
+
+
+def encode_table(columns: Sequence[Column], table: pa.Table) -> Matrix:
+    """Encode an Arrow table as `encode` does its values, column by column and without a Python object a value.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        The k columns of the model.
+    table : pyarrow.Table of n rows
+        Every feature of the columns by name; null and NaN are missing.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, k)
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    matrix = np.empty((table.num_rows, len(columns)), dtype=np.float32)
+    for index, column in enumerate(columns):
+        cells = table[column.feature]
+        if column.category:
+            cells = pc.equal(cells, column.category)
+        if pa.types.is_boolean(cells.type):
+            cells = cells.cast(pa.uint8())  # Arrow has no cast of truth values to doubles
+        numbers = cells.cast(pa.float64()).to_numpy()  # nulls become NaN
+        matrix[:, index] = np.clip(numbers, -_LARGEST, _LARGEST)
+    return matrix
 
 
 def _numbers(raw: Values) -> Values:

@@ -6,24 +6,55 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Protocol
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from feast import FeatureStore
 from numpy.typing import NDArray
 
 from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.errors import InputError
 
-ENTITY_SQL = """
-select
-    loan_id, applicant_id, event_timestamp, outcome_observed_at, defaulted, {request},
-    created_timestamp <= $as_of as known,
-    coalesce(outcome_observed_at <= $as_of and defaulted is not null, false) as matured
-from read_parquet($loans)
+# What is known of each loan at `as_of`, and the first exclusion that it meets. A loan written again counts as its
+# latest version; of applications sent twice, the first counts.
+LOANS_SQL = """
+with known as (
+    select *, row_number() over (partition by loan_id order by created_timestamp desc, {request}, defaulted) as version
+    from read_parquet($loans) where created_timestamp <= $as_of
+), latest as (
+    select *, row_number() over (partition by applicant_id, event_timestamp, {request} order by loan_id) as copy,
+        time_bucket(interval 1 day, event_timestamp + to_months($months)) + interval 1 day as window_end
+    from known where version = 1
+)
+select loan_id, applicant_id, event_timestamp, {request},
+    defaulted and ($months = 0 or outcome_observed_at <= window_end) as defaulted,
+    case
+        when copy > 1 then 'duplicate'
+        when $months > 0 and window_end > $as_of then 'young'
+        when outcome_observed_at is null or outcome_observed_at > $as_of or defaulted is null
+            then case when $months > 0 then 'indeterminate' else 'young' end
+        else ''
+    end as excluded
+from latest
 order by loan_id
 """
+KEYS = ("loan_id", "applicant_id", "event_timestamp", "defaulted")
+
+
+class Exclusion(Protocol):
+    """A rule of the policy that declines whatever the model says."""
+
+    @property
+    def feature(self) -> str:
+        """Feature that it reads."""
+
+    def fires(self, value: float | int | bool | str | None) -> bool:
+        """Return whether it declines this value."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +63,9 @@ class Dataset:
 
     Parameters
     ----------
-    frame : DataFrame
+    table : pyarrow.Table
         One row a loan, ordered by loan_id: ``loan_id``, ``applicant_id``, ``event_timestamp`` (UTC,
-        the decision), ``defaulted`` (bool), then the features of the contract.
+        the decision), ``defaulted`` (bool), then the features of the contract; nulls are missing.
     specs : tuple of FeatureSpec
         The model features that have any value before `oot_start`; only these are learned from.
     as_of : datetime
@@ -42,36 +73,60 @@ class Dataset:
     oot_start : datetime
         Start of the out-of-time window, UTC.
     waterfall : dict of str to int
-        How many loans each exclusion left, in order.
+        How many loans each exclusion left, in order, then those on each side of `oot_start`.
     digest : str
         SHA-256 of all values, ``sha256:<hex>``.
+    query : str
+        The SQL that chose the loans.
     """
 
-    frame: pd.DataFrame
+    table: pa.Table
     specs: tuple[FeatureSpec, ...]
     as_of: datetime
     oot_start: datetime
     waterfall: dict[str, int]
     digest: str
+    query: str
 
-    @property
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @cached_property
+    def decided(self) -> NDArray[np.datetime64]:
+        """When each loan was decided, UTC, datetime64[us] of shape (n,)."""
+        return np.asarray(self.table["event_timestamp"].to_numpy()).astype("M8[us]")
+
+    @cached_property
     def is_oot(self) -> NDArray[np.bool_]:
         """Whether each loan was decided in the out-of-time window, shape (n,)."""
-        return (self.frame["event_timestamp"] >= self.oot_start).to_numpy(dtype=bool)
+        return np.asarray(self.decided >= np.datetime64(self.oot_start.replace(tzinfo=None), "us"))
 
-    @property
+    @cached_property
     def defaulted(self) -> NDArray[np.bool_]:
         """Outcomes, shape (n,)."""
-        return self.frame["defaulted"].to_numpy(dtype=bool)
+        return np.asarray(self.table["defaulted"].to_numpy(zero_copy_only=False)).astype(bool)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The table as a new data frame."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
 
     def values(self, rows: NDArray[np.bool_]) -> dict[str, NDArray[np.object_]]:
-        """Return the model features of the chosen rows, by name."""
-        chosen = self.frame.loc[rows]
-        return {spec.name: chosen[spec.name].to_numpy(dtype=object) for spec in self.specs}
+        """Return the model features of the chosen rows, by name, None where missing."""
+        chosen = self.table.filter(pa.array(rows))
+        return {spec.name: np.array([*chosen[spec.name].to_pylist(), None], dtype=object)[:-1] for spec in self.specs}
 
 
 def build_dataset(
-    store: FeatureStore, contract: Contract, loans: str, *, as_of: datetime, oot_start: datetime
+    store: FeatureStore,
+    contract: Contract,
+    loans: str,
+    *,
+    as_of: datetime,
+    oot_start: datetime,
+    performance_months: int = 0,
+    policy: Sequence[Exclusion] = (),
 ) -> Dataset:
     """Join matured loans with the features that were known when each was decided.
 
@@ -87,6 +142,11 @@ def build_dataset(
         UTC. A loan counts only if its outcome was observed by then.
     oot_start : datetime
         UTC. Loans decided from then on are the out-of-time window.
+    performance_months : int
+        Months after the decision in which a default counts; a loan counts only when they are over, to the end of
+        their last day (UTC), and a later default is none. With 0, every observed outcome counts as it is.
+    policy : sequence of Exclusion
+        Rules of the policy; a loan that one of them would have declined is not learned from.
 
     Raises
     ------
@@ -94,36 +154,92 @@ def build_dataset(
         If no loan has matured, or one side of `oot_start` is empty.
     """
     request = [spec.name for spec in contract.request]
-    connection = duckdb.connect()
-    connection.execute("set timezone = 'UTC'")
-    all_loans = connection.execute(ENTITY_SQL.format(request=", ".join(request)), {"loans": loans, "as_of": as_of}).df()
-    known = all_loans[all_loans["known"]]
-    matured = known[known["matured"]]
-    waterfall = {"loans": len(all_loans), "known by as_of": len(known), "outcome matured": len(matured)}
-    if matured.empty:
-        raise InputError(f"no loan of {len(all_loans)} has an outcome observed by {as_of:%Y-%m-%d}: move --as-of")
-    entity = matured[["loan_id", "applicant_id", "event_timestamp", "defaulted", *request]].astype({"defaulted": bool})
+    query = LOANS_SQL.format(request=", ".join(request))
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        total = connection.execute("select count(*) from read_parquet($loans)", {"loans": loans}).fetchone()
+        parameters = {"loans": loans, "as_of": as_of, "months": performance_months}
+        known = connection.execute(query, parameters).to_arrow_table()
+    waterfall = {"loans": total[0] if total else 0, "known by as_of": known.num_rows}
+    for left, reason in (("one of each", "duplicate"), ("outcome matured", "young"), ("determinate", "indeterminate")):
+        known = known.filter(pc.not_equal(known["excluded"], reason))
+        waterfall[left] = known.num_rows
+    if not known.num_rows:
+        raise InputError(f"no loan of {waterfall['loans']} has an outcome observed by {as_of:%Y-%m-%d}: move --as-of")
+    names = [*KEYS, *(spec.name for spec in contract.features)]
+    table = _joined(store, contract, known.select([*KEYS, *request]), names)
+    for rule in policy:
+        table = table.filter(pa.array(~_fires(rule, table[rule.feature])))
+    waterfall["within policy"] = table.num_rows
+    before = np.asarray(table["event_timestamp"].to_numpy()) < np.datetime64(oot_start.replace(tzinfo=None), "us")
+    if not before.any() or before.all():
+        decided = pc.min_max(table["event_timestamp"]).as_py()
+        raise InputError(
+            f"--oot-start {oot_start:%Y-%m-%d} leaves {int(before.sum())} loans to train on and "
+            f"{int((~before).sum())} to test on; loans run from {_day(decided['min'])} to {_day(decided['max'])}"
+        )
+    waterfall |= {"train": int(before.sum()), "out of time": int((~before).sum())}
+    earlier = table.filter(pa.array(before))
+    specs = tuple(spec for spec in contract.model_features if earlier[spec.name].null_count < earlier.num_rows)
+    return Dataset(table, specs, as_of, oot_start, waterfall, digest_of_table(table), query)
+
+
+def join_features(store: FeatureStore, dataset: Dataset, features: Sequence[str], rows: NDArray[np.bool_]) -> pa.Table:
+    """Return other features of the chosen loans as they were known when each was decided, in the same order.
+
+    Parameters
+    ----------
+    features : sequence of str
+        ``view:feature`` references.
+    rows : ndarray of bool, shape (n,)
+        Loans of the dataset.
+    """
+    entity = dataset.table.select(["applicant_id", "event_timestamp"]).filter(pa.array(rows)).to_pandas()
+    job = store.get_historical_features(entity_df=entity, features=list(features), filter_by_created_timestamp=True)
+    return job.to_arrow()
+
+
+def _joined(store: FeatureStore, contract: Contract, loans: pa.Table, names: Sequence[str]) -> pa.Table:
+    entity = loans.to_pandas().astype({"defaulted": bool})
     job = store.get_historical_features(
         entity_df=entity,
         features=store.get_feature_service(contract.service),
         filter_by_created_timestamp=True,
     )
-    names = ["loan_id", "applicant_id", "event_timestamp", "defaulted", *(spec.name for spec in contract.features)]
-    frame = job.to_arrow().to_pandas()[names]  # in the order of the entity frame: by loan_id
-    before = (frame["event_timestamp"] < oot_start).to_numpy(dtype=bool)
-    if not before.any() or before.all():
-        raise InputError(
-            f"--oot-start {oot_start:%Y-%m-%d} leaves {int(before.sum())} loans to train on and "
-            f"{int((~before).sum())} to test on; loans run from {frame['event_timestamp'].min():%Y-%m-%d} "
-            f"to {frame['event_timestamp'].max():%Y-%m-%d}"
-        )
-    waterfall |= {"train": int(before.sum()), "out of time": int((~before).sum())}
-    specs = tuple(spec for spec in contract.model_features if frame.loc[before, spec.name].notna().any())
-    return Dataset(frame, specs, as_of, oot_start, waterfall, _digest(frame, names))
+    return job.to_arrow().select(names).combine_chunks()  # in the order of the entity frame: by loan_id
 
 
-def _digest(frame: pd.DataFrame, names: Sequence[str]) -> str:
-    """Hash names and values, row by row, whatever the memory layout."""
-    state = hashlib.sha256("\n".join(names).encode())
-    state.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+def _fires(rule: Exclusion, column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Return where a rule declines, asking it once for each distinct value."""
+    coded = column.combine_chunks().dictionary_encode()
+    declines = np.array([rule.fires(value) for value in coded.dictionary.to_pylist()] + [False])
+    return np.asarray(declines[coded.indices.fill_null(len(declines) - 1).to_numpy(zero_copy_only=False)])
+
+
+def digest_of_table(table: pa.Table) -> str:
+    """Hash names, types and values column by column, whatever the memory layout; ``sha256:<hex>``."""
+    state = hashlib.sha256()
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        state.update(f"{name}:{column.type}:{len(column)}\n".encode())
+        state.update(np.packbits(column.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            filled = column.cast(pa.large_string()).fill_null("")
+            lengths = pc.binary_length(filled).to_numpy()
+            state.update(np.ascontiguousarray(lengths).tobytes())
+            start = int(np.frombuffer(filled.buffers()[1], np.int64)[filled.offset]) if len(filled) else 0
+            data = filled.buffers()[2]
+            state.update(memoryview(data)[start : start + int(lengths.sum())] if data else b"")
+        elif pa.types.is_timestamp(column.type):
+            state.update(column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+        else:
+            state.update(
+                column.fill_null(False if pa.types.is_boolean(column.type) else 0)
+                .to_numpy(zero_copy_only=False)
+                .tobytes()
+            )
     return f"sha256:{state.hexdigest()}"
+
+
+def _day(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d}"

@@ -2,55 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import xgboost
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from training.columns import Column, Matrix
+from training.folds import Fold
+
+BATCH = 262_144
+
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 
 
-class Parameters(msgspec.Struct, frozen=True, kw_only=True):
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Hyperparameters of one fit. The defaults are the demo's stated fixed ones.
 
     Parameters
     ----------
+    max_rounds : int
+        Most rounds that are tried on the folds; with `max_depth` it bounds the size of the tables that explain.
+    early_stopping_rounds : int
+        Rounds without a better log loss after which a fold ends.
     threads : int
         Part of the fit, not of the machine: sums of floats depend on it, and so would the bytes. One
         thread also keeps its pace where others use the cores: waiting threads spin.
     """
 
-    max_depth: int = 3
-    eta: float = 0.05
-    min_child_weight: float = 1.0
-    subsample: float = 0.8
-    colsample_bytree: float = 0.8
-    reg_lambda: float = 5.0
-    max_rounds: int = 600
-    early_stopping_rounds: int = 30
-    folds: int = 5
-    threads: int = 1
+    max_depth: Annotated[int, Meta(ge=1, le=6)] = 3
+    eta: Share = 0.05
+    min_child_weight: Annotated[float, Meta(ge=0)] = 1.0
+    subsample: Share = 0.8
+    colsample_bytree: Share = 0.8
+    reg_lambda: Annotated[float, Meta(ge=0)] = 5.0
+    max_rounds: Positive = 600
+    early_stopping_rounds: Positive = 30
+    folds: Positive = 4
+    threads: Positive = 1
+
+
+class _Batches(xgboost.DataIter):  # type: ignore[misc]
+    """Hand a matrix to XGBoost in parts, which it quantises one by one: no second copy of all rows."""
+
+    def __init__(self, matrix: Matrix, defaulted: NDArray[np.bool_], names: list[str]) -> None:
+        super().__init__(release_data=True)
+        self._matrix, self._defaulted, self._names = matrix, defaulted, names
+        self._next = 0
+
+    def reset(self) -> None:
+        """Begin again."""
+        self._next = 0
+
+    def next(self, input_data: Callable[..., None]) -> bool:
+        """Hand over the next part; return whether there was one."""
+        start, self._next = self._next, self._next + BATCH
+        if start >= len(self._matrix):
+            return False
+        rows = slice(start, self._next)
+        input_data(data=self._matrix[rows], label=self._defaulted[rows], feature_names=self._names)
+        return True
 
 
 def fit(
-    parameters: Parameters, columns: Sequence[Column], x: Matrix, y: NDArray[np.bool_], seed: int
+    parameters: Parameters,
+    columns: Sequence[Column],
+    matrix: Matrix,
+    defaulted: NDArray[np.bool_],
+    *,
+    rounds: int,
+    seed: int,
 ) -> xgboost.Booster:
-    """Fit a booster of default log-odds, stopped early by cross-validation.
-
-    The number of rounds is where the mean log loss of the held-out folds stops falling; a single
-    held-out slice would be too small to tell on a few hundred loans.
+    """Fit a booster of default log-odds.
 
     Parameters
     ----------
     parameters : Parameters
     columns : sequence of Column
-        The k columns of `x`; their `monotone` signs are the constraints.
-    x : ndarray of float32, shape (n, k)
-    y : ndarray of bool, shape (n,)
-        Whether each loan defaulted.
+        The k columns of the matrix; their `monotone` signs are the constraints.
+    matrix : ndarray of float32, shape (n, k)
+        NaN is missing.
+    defaulted : ndarray of bool, shape (n,)
+        Outcomes.
+    rounds : int
+        Trees; `held_out_loss` tells how many.
     seed : int
 
     Returns
@@ -58,8 +97,88 @@ def fit(
     xgboost.Booster
         With column names set.
     """
-    names = [column.name for column in columns]
-    options: dict[str, Any] = {
+    data = _quantise(parameters, columns, matrix, defaulted)
+    return xgboost.train(_options(parameters, columns, seed), data, num_boost_round=rounds)
+
+
+class HeldOut(msgspec.Struct, frozen=True):
+    """How parameters did on folds that they were not fitted on.
+
+    Parameters
+    ----------
+    loss : float
+        Mean log loss of all held-out loans after `rounds` rounds.
+    rounds : int
+        Where it is lowest.
+    """
+
+    loss: float
+    rounds: int
+
+
+def held_out_loss(
+    parameters: Parameters,
+    columns: Sequence[Column],
+    matrix: Matrix,
+    defaulted: NDArray[np.bool_],
+    folds: Sequence[Fold],
+    seed: int,
+) -> Iterator[HeldOut]:
+    """Yield the log loss on the folds seen so far, fold by fold; the last one is that of all.
+
+    The number of rounds is where the mean over held-out loans is lowest. A fold that stopped early keeps its
+    last loss, which is above its best.
+
+    Parameters
+    ----------
+    parameters, columns, matrix, defaulted, seed
+        As for `fit`.
+    folds : sequence of Fold
+        Row numbers.
+    """
+    options = _options(parameters, columns, seed)
+    total, held = np.zeros(parameters.max_rounds), 0
+    for fold in folds:
+        earlier = _quantise(parameters, columns, matrix[fold.earlier], defaulted[fold.earlier])
+        later = xgboost.QuantileDMatrix(
+            matrix[fold.later],
+            label=defaulted[fold.later],
+            feature_names=[column.name for column in columns],
+            ref=earlier,
+            nthread=parameters.threads,
+        )
+        curve: dict[str, dict[str, list[float]]] = {}
+        xgboost.train(
+            options,
+            earlier,
+            num_boost_round=parameters.max_rounds,
+            evals=[(later, "later")],
+            evals_result=curve,
+            early_stopping_rounds=parameters.early_stopping_rounds,
+            verbose_eval=False,
+        )
+        losses = np.array(curve["later"]["logloss"])
+        total += len(fold.later) * np.append(losses, np.full(parameters.max_rounds - len(losses), losses[-1]))
+        held += len(fold.later)
+        best = int(np.argmin(total))
+        yield HeldOut(float(total[best] / held), best + 1)
+
+
+def margins(booster: xgboost.Booster, matrix: Matrix) -> NDArray[np.float64]:
+    """Return XGBoost's own log-odds of n rows, shape (n,)."""
+    raw = booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
+    return np.asarray(raw, dtype=np.float64)
+
+
+def _quantise(
+    parameters: Parameters, columns: Sequence[Column], matrix: Matrix, defaulted: NDArray[np.bool_]
+) -> xgboost.QuantileDMatrix:
+    batches = _Batches(matrix, defaulted, [column.name for column in columns])
+    return xgboost.QuantileDMatrix(batches, nthread=parameters.threads)
+
+
+def _options(parameters: Parameters, columns: Sequence[Column], seed: int) -> dict[str, Any]:
+    return {
         "objective": "binary:logistic",
         "eval_metric": "logloss",
         "tree_method": "hist",
@@ -73,21 +192,3 @@ def fit(
         "nthread": parameters.threads,
         "seed": seed,
     }
-    folds = xgboost.cv(
-        options,
-        xgboost.DMatrix(x, label=y, feature_names=names),
-        num_boost_round=parameters.max_rounds,
-        nfold=parameters.folds,
-        stratified=True,
-        early_stopping_rounds=parameters.early_stopping_rounds,
-        seed=seed,
-        as_pandas=False,
-    )
-    rounds = len(folds["test-logloss-mean"])
-    return xgboost.train(options, xgboost.QuantileDMatrix(x, label=y, feature_names=names), num_boost_round=rounds)
-
-
-def margins(booster: xgboost.Booster, matrix: Matrix) -> NDArray[np.float64]:
-    """Return XGBoost's own log-odds of n rows, shape (n,)."""
-    raw = booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
-    return np.asarray(raw, dtype=np.float64)

@@ -23,7 +23,7 @@ def write_report(folder: Path, dataset: Dataset, candidate: Candidate) -> None:
     (folder / "waterfall.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.waterfall)))
     (folder / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
     before = np.flatnonzero(~dataset.is_oot)
-    rows = np.zeros(len(dataset.frame), dtype=bool)
+    rows = np.zeros(len(dataset), dtype=bool)
     rows[before[:: max(1, len(before) // SAMPLE)]] = True
     values = dataset.values(rows)
     scored = [candidate.scorer.score(dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True)]

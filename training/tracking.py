@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
@@ -27,6 +29,8 @@ from mlflow.models import infer_signature  # noqa: E402
 if TYPE_CHECKING:
     import pandas as pd
     import xgboost
+
+    from training.search import Trial
 
 EXPERIMENT = "candor"
 MODEL_NAME = "candor-pd"
@@ -87,6 +91,7 @@ class Tracking:
         sample: pd.DataFrame,
         artifacts: Path,
         bundle: Path,
+        trials: Sequence[Trial] = (),
     ) -> LoggedRun:
         """Record one training run and register its model.
 
@@ -98,9 +103,18 @@ class Tracking:
             A few rows of the model matrix, for the signature; no row is kept.
         artifacts, bundle : Path
             Folders to keep with the run.
+        trials : sequence of Trial
+            What the search tried, each a run nested in this one.
         """
         with self._errors():
             with mlflow.start_run(experiment_id=self._experiment()) as run:
+                for trial in trials:
+                    with mlflow.start_run(
+                        experiment_id=self._experiment(), run_name=f"trial-{trial.number}", nested=True
+                    ):
+                        mlflow.log_params(msgspec.to_builtins(trial.parameters))
+                        mlflow.log_metrics({"held_out_loss": trial.loss, "rounds": trial.rounds})
+                        mlflow.set_tags({"state": trial.state})
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(dict(metrics))
                 mlflow.set_tags(dict(tags))

@@ -118,6 +118,7 @@ def ingest(
         as_of=declared.as_of,
         outcomes_as_of=declared.outcomes_as_of,
         oot_start=declared.oot_start,
+        performance_months=declared.performance_months,
         materialized_to=None,
     )
     home.save_state(state)

@@ -55,6 +55,8 @@ class Portfolio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Until when its outcomes were observed; None is `as_of`.
     oot_start : datetime or None
         Default start of the out-of-time window.
+    performance_months : int
+        Months after a decision in which a default counts; 0 counts every observed outcome as it is.
     raw : dict of str to RawFile
         Raw inputs by the name that SQL uses.
     """
@@ -65,6 +67,7 @@ class Portfolio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     as_of: Instant | None = None
     outcomes_as_of: Instant | None = None
     oot_start: Instant | None = None
+    performance_months: Annotated[int, msgspec.Meta(ge=0)] = 0
     raw: dict[str, RawFile] = {}
 
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from feature_repo import registry
-from feature_repo.home import Home
+from feature_repo.home import Home, HomeState
 from feature_repo.on_demand import affordability
 from feature_repo.stores.online import OnlineReader
 from services import embedded, pipeline
+from services.scoring.policy import DEFAULT_POLICY, load_policy
 from training.bundle import bundle_path, load_bundle
 from training.dataset import build_dataset
 
@@ -24,7 +25,10 @@ def copy(finished, tmp_path_factory):
     home = Home(root=tmp_path_factory.mktemp("copy"))
     shutil.copytree(finished.home.sources, home.sources)
     shutil.copy(finished.home.state_path, home.state_path)
-    home.save_state(home.state().__class__(as_of=home.state().as_of, oot_start=home.state().oot_start))
+    state = home.state()
+    home.save_state(
+        HomeState(as_of=state.as_of, oot_start=state.oot_start, performance_months=state.performance_months)
+    )
     yield home
     embedded.stop(home)
 
@@ -34,7 +38,13 @@ def dataset(home):
     store = registry.apply(home)
     contract = registry.read_contract(store, pipeline.SERVICE)
     return build_dataset(
-        store, contract, home.source_glob("loans"), as_of=home.outcomes_now(), oot_start=home.state().oot_start
+        store,
+        contract,
+        home.source_glob("loans"),
+        as_of=home.outcomes_now(),
+        oot_start=home.state().oot_start,
+        performance_months=home.state().performance_months,
+        policy=load_policy(DEFAULT_POLICY.read_bytes()).knock_out,
     )
 
 

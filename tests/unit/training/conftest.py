@@ -32,6 +32,6 @@ def columns(specs):
 
 @pytest.fixture(scope="session")
 def fitted(columns):
-    booster = fit(Parameters(max_rounds=60), columns, *sample(4000, 1), seed=3)
+    booster = fit(Parameters(), columns, *sample(4000, 1), rounds=60, seed=3)
     x, y = sample(2000, 4)
     return booster, x, y, margins(booster, x)

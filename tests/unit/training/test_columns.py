@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from feature_repo.contract import FeatureSpec
-from training.columns import columns_of, encode
+from training.columns import columns_of, encode, encode_table
 
 
 def spec(name, kind="number", **more):
@@ -47,3 +48,13 @@ def test_a_batch_is_its_single_rows():
     values = {"income": [1.5, None, 7.25], "verified": [True, False, None], "home": ["OWN", None, "RENT"]}
     singles = [encode(COLUMNS, {k: [v[i]] for k, v in values.items()})[0] for i in range(3)]
     np.testing.assert_array_equal(encode(COLUMNS, values), np.stack(singles))
+
+
+def test_an_arrow_table_encodes_as_its_values_do():
+    values = {
+        "income": [1.5, None, 7.25, 1e300, float("nan"), -1e300],
+        "verified": [True, False, None, True, None, False],
+        "home": ["OWN", None, "RENT", "CASTLE", "OWN", None],
+    }
+    table = pa.table({name: pa.chunked_array([pa.array(v[:2]), pa.array(v[2:])]) for name, v in values.items()})
+    np.testing.assert_array_equal(encode_table(COLUMNS, table), encode(COLUMNS, values))

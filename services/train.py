@@ -1,0 +1,216 @@
+"""A training run from point-in-time data to a registered version with its bundle and report."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+from feast import FeatureStore
+
+from feature_repo import registry
+from feature_repo.contract import Contract
+from feature_repo.errors import InputError
+from feature_repo.home import Home, write_atomically
+from feature_repo.stores.compile import compile_plan
+from monitoring.profiles import profile_frame, write_profile
+from services import embedded
+from services.scoring.policy import DEFAULT_POLICY, load_policy
+from training.bundle import write_bundle
+from training.champion import Candidate, explain_and_measure, fit_calibrated
+from training.dataset import Dataset, build_dataset
+from training.model import Parameters
+from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_versions
+from training.report import write_report
+from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
+from validation.gates import check_frame, require_passed
+
+SERVICE = "credit_decision_v1"
+DEFAULT_SEED = 7
+REPORT = "importance.png"
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What `candor train` reports."""
+
+    run: LoggedRun
+    dataset: Dataset
+    candidate: Candidate
+    report: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the promised object: run, version, digests, metrics."""
+        return {
+            "run_id": self.run.run_id,
+            "version": self.run.version,
+            "dataset_digest": self.dataset.digest,
+            "model_digest": self.candidate.model_digest,
+            "metrics": self.candidate.metrics,
+            "trials": len(self.candidate.chosen.trials),
+            "report": str(self.report),
+        }
+
+
+def train(
+    home: Home,
+    *,
+    as_of: datetime | None = None,
+    oot_start: datetime | None = None,
+    performance_months: int | None = None,
+    seed: int = DEFAULT_SEED,
+    parameters: Parameters | None = None,
+    trials: int = 0,
+    timeout: float | None = None,
+    cutoff_rule: CutoffRule = "policy",
+    store: FeatureStore | None = None,
+) -> TrainOutcome:
+    """Build the point-in-time dataset, gate it, choose and fit, and record run, report, reference profile and bundle.
+
+    Parameters
+    ----------
+    home : Home
+    as_of : datetime or None
+        UTC; outcomes observed by then count. None means the home's outcome clock.
+    oot_start : datetime or None
+        UTC; None means the portfolio's.
+    performance_months : int or None
+        Months after a decision in which a default counts; None means the portfolio's.
+    seed : int
+    parameters : Parameters or None
+        Where the search starts, and all there is without trials; None takes the stated fixed ones.
+    trials : int
+        How many sets of hyperparameters to try; 0 searches nothing.
+    timeout : float or None
+        Seconds after which no trial begins.
+    cutoff_rule : {"policy", "profit"}
+        Whether the bundle's cutoff is the policy's, or the one of most profit on the last slice before the window.
+    store : FeatureStore or None
+        The applied store, where a step before has it open.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to learn from.
+    GateError
+        If the frame fails its gate, a feature leaks the outcome, or the tables do not say what the model does.
+    """
+    state = home.state()
+    start = oot_start or state.oot_start
+    if start is None:
+        raise InputError("this home has no default out-of-time start: give --oot-start")
+    embedded.ensure(home)
+    store = store or registry.apply(home)
+    contract = registry.read_contract(store, SERVICE)
+    policy_text = DEFAULT_POLICY.read_bytes()
+    policy = load_policy(policy_text)
+    dataset = build_dataset(
+        store,
+        contract,
+        home.source_glob("loans"),
+        as_of=as_of or home.outcomes_now(),
+        oot_start=start,
+        performance_months=state.performance_months if performance_months is None else performance_months,
+        policy=policy.knock_out,
+    )
+    gate = check_frame(home, dataset.frame, contract.features)
+    require_passed([gate])
+    model = fit_calibrated(
+        dataset,
+        parameters or Parameters(),
+        seed=seed,
+        trials=trials,
+        timeout=timeout,
+        storage=home.root / "search.db" if trials else None,
+    )
+    candidate = explain_and_measure(dataset, model, policy.approve_max_pd)
+    recipe = Recipe(
+        feature_service=SERVICE,
+        as_of=dataset.as_of,
+        oot_start=start,
+        performance_months=state.performance_months if performance_months is None else performance_months,
+        seed=seed,
+        trials=len(candidate.chosen.trials),
+        parameters=candidate.chosen.parameters,
+        rounds=candidate.chosen.rounds,
+        cutoff_rule=cutoff_rule,
+        cutoff=candidate.cutoff,
+        dataset_digest=dataset.digest,
+        model_digest=candidate.model_digest,
+        query=dataset.query,
+        packages=package_versions(),
+    )
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        return _record(home, store, contract, Path(folder), dataset, candidate, recipe, policy_text)
+
+
+def _record(
+    home: Home,
+    store: FeatureStore,
+    contract: Contract,
+    folder: Path,
+    dataset: Dataset,
+    candidate: Candidate,
+    recipe: Recipe,
+    policy_text: bytes,
+) -> TrainOutcome:
+    artifacts, bundle = folder / "artifacts", folder / "bundle"
+    artifacts.mkdir()
+    write_report(artifacts, dataset, candidate)
+    (artifacts / RECIPE_ARTIFACT).write_bytes(msgspec.json.format(msgspec.json.encode(recipe)))
+    (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
+    write_profile(profile_frame(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
+    bundle_digest = write_bundle(
+        bundle,
+        name=MODEL_NAME,
+        dataset_digest=dataset.digest,
+        booster=candidate.model_bytes,
+        contract=contract,
+        plan=compile_plan(contract, project=store.project),
+        policy=policy_text,
+        scorer=candidate.scorer,
+        reference=candidate.reference,
+        verified=candidate.verified,
+    )
+    run = Tracking(home).log_training(
+        params=_params(recipe),
+        metrics=candidate.metrics | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
+        tags={
+            "portfolio": home.state().portfolio,
+            "dataset_digest": dataset.digest,
+            "model_digest": candidate.model_digest,
+            "bundle_digest": bundle_digest,
+        },
+        frame=dataset.frame,
+        digest=dataset.digest,
+        booster=candidate.booster,
+        sample=pd.DataFrame(candidate.reference[:5], columns=[c.name for c in candidate.scorer.columns]),
+        artifacts=artifacts,
+        bundle=bundle,
+        trials=candidate.chosen.trials,
+    )
+    report = home.reports / "models" / run.run_id / REPORT
+    for path in sorted(artifacts.iterdir()):
+        if path.name != REFERENCE_PROFILE:
+            write_atomically(report.with_name(path.name), path.read_bytes())
+    return TrainOutcome(run, dataset, candidate, report)
+
+
+def _params(recipe: Recipe) -> dict[str, Any]:
+    """Return what to filter and compare runs by; the recipe itself is an artifact."""
+    told: dict[str, Any] = msgspec.to_builtins(recipe)
+    for left_out in ("query", "packages", "dataset_digest", "model_digest"):
+        del told[left_out]
+    parameters: dict[str, Any] = told.pop("parameters")
+    return parameters | told
+
+
+def reference_frame(dataset: Dataset, candidate: Candidate) -> pd.DataFrame:
+    """Return what monitoring compares with: model features, PD and outcome before the out-of-time window."""
+    rows = ~dataset.is_oot
+    frame = dataset.frame.loc[rows, [spec.name for spec in dataset.specs]].copy()
+    return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])

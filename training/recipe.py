@@ -1,0 +1,65 @@
+"""What a training run was made from: with the same sources, all that is needed to make the model again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from typing import Literal
+
+import msgspec
+
+from training.model import Parameters
+
+RECIPE_ARTIFACT = "recipe.json"
+CutoffRule = Literal["policy", "profit"]
+_PACKAGES = ("duckdb", "feast", "numpy", "pyarrow", "scikit-learn", "scipy", "xgboost")
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of one training run.
+
+    Parameters
+    ----------
+    feature_service : str
+    as_of, oot_start : datetime
+        Until when outcomes were known, and where the out-of-time window starts, UTC.
+    performance_months : int
+        Months after a decision in which a default counts; 0 counts every observed outcome as it is.
+    seed : int
+    trials : int
+        How many hyperparameters were tried; 0 if none was searched.
+    parameters : Parameters
+        Those of the fit.
+    rounds : int
+        Trees.
+    cutoff_rule : {"policy", "profit"}
+        Where the cutoff came from.
+    cutoff : float
+        Highest PD that is approved.
+    dataset_digest, model_digest : str
+        What came out.
+    query : str
+        The SQL that chose the loans.
+    packages : dict of str to str
+        Versions of what computed.
+    """
+
+    feature_service: str
+    as_of: datetime
+    oot_start: datetime
+    performance_months: int
+    seed: int
+    trials: int
+    parameters: Parameters
+    rounds: int
+    cutoff_rule: CutoffRule
+    cutoff: float
+    dataset_digest: str
+    model_digest: str
+    query: str
+    packages: dict[str, str]
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers depend on."""
+    return {name: version(name) for name in _PACKAGES}
