@@ -111,6 +111,15 @@ def auc_difference(defaulted: Bools, challenger_pd: Floats, champion_pd: Floats,
     return Interval(difference, max(difference - reach, -1.0), min(difference + reach, 1.0))
 
 
+def share_interval(found: int, n: int, level: float = LEVEL) -> Interval:
+    """Return the share of ``found`` in n > 0 with Wilson's score interval [4]_, in 0..1."""
+    z, share = float(norm.ppf((1 + level) / 2)), found / n
+    centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return Interval(
+        share, max(float(centre - half) / (1 + z**2 / n), 0.0), min(float(centre + half) / (1 + z**2 / n), 1.0)
+    )
+
+
 def bootstrap(
     statistic: Callable[[Floats], float],
     n: int,
@@ -202,11 +211,9 @@ def ks_interval(
         random.multinomial(goods, good_counts / goods, size=resamples),
     )
     excess = float(drawn.mean() - _largest_gap(bad_counts[None], good_counts[None])[0])
-    (bad_low, bad_high), (good_low, good_high) = _wilson(bad_share, bads, level), _wilson(good_share, goods, level)
-    below, above = (
-        np.hypot(bad_share - bad_low, good_high - good_share),
-        np.hypot(bad_high - bad_share, good_share - good_low),
-    )
+    of_bads, of_goods = share_interval(int(caught[best]), bads, level), share_interval(int(lost[best]), goods, level)
+    below = np.hypot(bad_share - of_bads.low, of_goods.high - good_share)
+    above = np.hypot(of_bads.high - bad_share, good_share - of_goods.low)
     return Interval(
         estimate,
         min(max(float(estimate - excess - below), 0.0), estimate),
@@ -269,12 +276,6 @@ def _largest_gap(bads: NDArray[np.int64], goods: NDArray[np.int64]) -> Floats:
     gaps = np.cumsum(bads, axis=1) / bads.sum(axis=1, keepdims=True)
     gaps -= np.cumsum(goods, axis=1) / goods.sum(axis=1, keepdims=True)
     return np.asarray(gaps.max(axis=1))
-
-
-def _wilson(share: float, n: int, level: float) -> tuple[float, float]:
-    z = float(norm.ppf((1 + level) / 2))
-    centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float((centre - half) / (1 + z**2 / n)), float((centre + half) / (1 + z**2 / n))
 
 
 def _student(level: float, fewest: int) -> float:
