@@ -222,6 +222,8 @@ def digest_of_table(table: pa.Table) -> str:
     for name in table.column_names:
         column = table[name].combine_chunks()
         state.update(f"{name}:{column.type}:{len(column)}\n".encode())
+        if pa.types.is_null(column.type):
+            continue
         state.update(np.packbits(column.is_valid().to_numpy(zero_copy_only=False)).tobytes())
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             filled = column.cast(pa.large_string()).fill_null("")
