@@ -1,0 +1,124 @@
+from datetime import UTC, datetime
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from services.scoring.policy_sections import KnockOut
+from training.dataset import LOANS_SQL, _fires, digest_of_table
+
+AS_OF = datetime(2025, 12, 1, tzinfo=UTC)
+REQUEST = "purchase_amount, term_months"
+
+
+def at(text):
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def loan(loan_id, decided, defaulted, observed, *, applicant=None, known=None, amount=100.0):
+    return {
+        "loan_id": loan_id,
+        "applicant_id": applicant or f"A_{loan_id}",
+        "event_timestamp": at(decided),
+        "created_timestamp": at(known or decided),
+        "defaulted": defaulted,
+        "outcome_observed_at": at(observed) if observed else None,
+        "purchase_amount": amount,
+        "term_months": 12,
+    }
+
+
+@pytest.fixture
+def chosen(tmp_path):
+    def run(*loans, months=0):
+        path = str(tmp_path / "loans.parquet")
+        with duckdb.connect() as connection:
+            connection.execute("set timezone = 'UTC'")
+            connection.register("given", pa.Table.from_pylist(list(loans)))
+            connection.execute(f"copy given to '{path}'")
+            rows = connection.execute(
+                LOANS_SQL.format(request=REQUEST), {"loans": path, "as_of": AS_OF, "months": months}
+            ).to_arrow_table()
+        return {row["loan_id"]: (row["excluded"], row["defaulted"]) for row in rows.to_pylist()}
+
+    return run
+
+
+def test_only_outcomes_observed_by_as_of_count(chosen):
+    assert chosen(
+        loan("on time", "2025-01-05", True, "2025-12-01"),
+        loan("too late", "2025-01-05", True, "2025-12-01T00:00:01"),
+        loan("never", "2025-01-05", None, None),
+    ) == {"on time": ("", True), "too late": ("young", True), "never": ("young", None)}
+
+
+def test_a_performance_window_is_over_at_the_end_of_its_last_day(chosen):
+    found = chosen(
+        loan("over", "2025-05-31T18:00", False, "2025-11-20"),
+        loan("ends later", "2025-06-01T00:00", True, "2025-07-01"),
+        months=6,
+    )
+    # six months after 31 May end on 30 November, and that day ends as of 1 December
+    assert found == {"over": ("", False), "ends later": ("young", True)}
+
+
+def test_a_default_after_the_window_is_none_and_a_loan_without_outcome_is_indeterminate(chosen):
+    found = chosen(
+        loan("within", "2025-01-05T10:00", True, "2025-07-06"),
+        loan("after", "2025-01-05T10:00", True, "2025-07-06T00:00:01"),
+        loan("unknown", "2025-01-05", None, None),
+        loan("not said", "2025-01-05", None, "2025-06-01"),
+        months=6,
+    )
+    assert found == {
+        "within": ("", True), "after": ("", False), "unknown": ("indeterminate", None),
+        "not said": ("indeterminate", None),
+    }  # fmt: skip
+
+
+def test_a_loan_written_again_counts_as_what_was_last_known_of_it(chosen):
+    found = chosen(
+        loan("L", "2025-01-05", False, "2025-06-01", known="2025-06-01"),
+        loan("L", "2025-01-05", True, "2025-07-01", known="2025-07-01"),
+        loan("L", "2025-01-05", False, "2025-08-01", known="2025-12-24"),
+    )
+    assert found == {"L": ("", True)}
+
+
+def test_of_an_application_sent_twice_the_first_counts(chosen):
+    found = chosen(
+        loan("1", "2025-01-05", False, "2025-06-01", applicant="A"),
+        loan("2", "2025-01-05", False, "2025-06-01", applicant="A"),
+        loan("3", "2025-01-05", False, "2025-06-01", applicant="A", amount=250.0),
+        loan("4", "2025-01-05", False, "2025-06-01", applicant="B"),
+    )
+    assert {name: excluded for name, (excluded, _) in found.items()} == {"1": "", "2": "duplicate", "3": "", "4": ""}
+
+
+def test_rules_of_the_policy_ask_once_a_value_and_never_fire_on_the_unknown():
+    above = KnockOut(code="c", feature="f", above=10.0)
+    column = pa.chunked_array([[5.0, None, 10.0], [11.0, float("nan"), 11.0]])
+    assert _fires(above, column).tolist() == [False, False, False, True, False, True]
+    minor = KnockOut(code="c", feature="f", is_false=True)
+    assert _fires(minor, pa.chunked_array([[True, False, None]])).tolist() == [False, True, False]
+
+
+def test_the_digest_is_of_the_values_and_not_of_their_layout():
+    values = {
+        "text": ["one", None, "", "three", "four"],
+        "number": [1.5, None, -0.0, float("inf"), 2.0],
+        "flag": [True, None, False, True, False],
+        "count": [1, None, 3, 4, 5],
+        "when": [at("2025-01-05"), None, at("2025-01-06"), at("2025-01-07"), at("2025-01-08")],
+        "nothing": [None] * 5,
+    }
+    whole = pa.table(values)
+    longer = pa.table({name: [*column[:1], *column] for name, column in values.items()}, schema=whole.schema)
+    parts = pa.concat_tables([longer.slice(1, 2), longer.slice(3, 3)])
+    assert digest_of_table(whole) == digest_of_table(parts)
+    filled = whole.set_column(1, "number", pa.array([1.5, 0.0, -0.0, float("inf"), 2.0]))
+    moved = whole.set_column(0, "text", pa.array(["onet", None, "", "hree", "four"]))
+    renamed = whole.rename_columns(["text", "other", "flag", "count", "when", "nothing"])
+    assert len({digest_of_table(table) for table in (whole, filled, moved, renamed)}) == 4
+    assert not np.array_equal(whole["number"].to_pylist(), filled["number"].to_pylist())
