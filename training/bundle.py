@@ -6,6 +6,7 @@ A bundle is a folder named by the SHA-256 of its manifest, which lists the SHA-2
 - ``explainer.npz``: tables that score and explain in one pass;
 - ``contract.json``, ``plan.json``: features with their meaning, and where Redis keeps them;
 - ``calibration.json``, ``columns.json``: raw log-odds to PD, features to model columns;
+- ``guard.json``: the Great Expectations suite that each request's values are held against;
 - ``policy.toml``: knock-outs, limits, prices;
 - ``reference.npz``: the reference population that the reasons compare with;
 - ``verified.npz``: applicants with the score and impacts that they must get again, or the bundle is not loaded.
@@ -27,16 +28,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.contract import Contract
-from feature_repo.errors import UnavailableError
+from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home, write_atomically
 from feature_repo.stores.plan import OnlinePlan
 from training.columns import Column
 from training.probability import Calibration
 from training.reference_shap import ShapTables
 from training.scorer import Scorer
+from validation.guard import Guard
+from validation.rules import request_suite
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
+_WITHOUT_SUITE = 2  # bundles of this format are cited by records: their guard is what the contract says
 _TOLERANCE = 1e-9  # log-odds; another processor may add in another order
 
 
@@ -109,6 +113,7 @@ class Bundle:
     contract: Contract
     plan: OnlinePlan
     policy: bytes
+    guard: Guard
     scorer: Scorer
 
 
@@ -124,6 +129,7 @@ def write_bundle(
     scorer: Scorer,
     reference: NDArray[np.float32],
     verified: NDArray[np.float32],
+    guard: bytes | None = None,
 ) -> str:
     """Write a bundle into a new folder and return its digest.
 
@@ -137,7 +143,16 @@ def write_bundle(
         Reference population in model columns.
     verified : ndarray of float32, shape (v, k)
         Applicants in model columns whose score and impacts are stored to be compared at each loading.
+    guard : bytes or None
+        Suite of a request in Great Expectations' JSON; None is what the contract says, no more.
+
+    Raises
+    ------
+    InputError
+        If an expectation of the suite cannot be asked of one request. Nothing is written then.
     """
+    guard = guard or _json(request_suite(contract.features))
+    Guard.of_json(guard)
     margin, impact = scorer.tables.explain(verified)
     files: dict[str, bytes] = {
         "model.ubj": booster,
@@ -148,6 +163,7 @@ def write_bundle(
         "plan.json": _json(plan),
         "columns.json": _json(scorer.columns),
         "calibration.json": _json(scorer.calibration),
+        "guard.json": guard,
         "policy.toml": policy,
     }
     manifest = _json(
@@ -179,8 +195,10 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         raw = (folder / MANIFEST).read_bytes()
         manifest = msgspec.json.decode(raw, type=Manifest)
-        if manifest.format != FORMAT:
-            raise UnavailableError(f"bundle {folder} has format {manifest.format}, this program reads {FORMAT}")
+        if manifest.format not in (_WITHOUT_SUITE, FORMAT):
+            raise UnavailableError(
+                f"bundle {folder} has format {manifest.format}, this program reads {_WITHOUT_SUITE} and {FORMAT}"
+            )
         data = {file: (folder / file).read_bytes() for file in manifest.files}
         for file, content in data.items():
             if hashlib.sha256(content).hexdigest() != manifest.files[file]:
@@ -191,16 +209,19 @@ def load_bundle(folder: Path) -> Bundle:
             msgspec.json.decode(data["calibration.json"], type=Calibration),
         )
         _verify(scorer, _arrays(data["verified.npz"]), folder)
+        contract = msgspec.json.decode(data["contract.json"], type=Contract)
+        has_suite = manifest.format != _WITHOUT_SUITE
         return Bundle(
             digest=digest_of(raw),
             path=folder,
             manifest=manifest,
-            contract=msgspec.json.decode(data["contract.json"], type=Contract),
+            contract=contract,
             plan=msgspec.json.decode(data["plan.json"], type=OnlinePlan),
             policy=data["policy.toml"],
+            guard=Guard.of_json(data["guard.json"]) if has_suite else Guard(contract.features),
             scorer=scorer,
         )
-    except (OSError, KeyError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, KeyError, ValueError, msgspec.MsgspecError, InputError) as error:
         raise UnavailableError(f"bundle {folder} cannot be read ({error}); promote again") from None
 
 

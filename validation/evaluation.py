@@ -48,7 +48,7 @@ def evaluate(name: str, frame: pd.DataFrame, suite: gx.ExpectationSuite) -> Expe
     missing = columns_of(*stages["schema"]) - set(frame.columns)
     schema = [e for e in stages["schema"] if e.expectation_type == EXISTENCE or not columns_of(e) & missing]
     # Loading a frame hashes it, which costs more than all checks; exact types show without rows.
-    results = _run(name, frame if "object" in frame.dtypes.map(str).to_list() else frame.iloc[:0], schema)
+    results = validate(name, frame if "object" in frame.dtypes.map(str).to_list() else frame.iloc[:0], schema)
     unsound = {evr.expectation_config.kwargs["column"] for evr in results if not evr.success}
 
     # Great Expectations compares nullable integers one by one, and floats as a whole.
@@ -56,7 +56,7 @@ def evaluate(name: str, frame: pd.DataFrame, suite: gx.ExpectationSuite) -> Expe
     frame = frame.astype(dict.fromkeys(whole, "float64"))
     filled = {column for column in frame.columns if frame[column].notna().any()} - unsound
     values = [e for e in stages["values"] if not columns_of(e) & unsound and (len(frame) or not columns_of(e))]
-    results += _run(name, frame, values + [e for e in stages["filled"] if columns_of(e) <= filled])
+    results += validate(name, frame, values + [e for e in stages["filled"] if columns_of(e) <= filled])
 
     met = sum(bool(evr.success) for evr in results)
     return ExpectationSuiteValidationResult(
@@ -90,7 +90,8 @@ def findings(table: str, validated: ExpectationSuiteValidationResult) -> list[Fi
     return [_finding(table, evr) for evr in validated.results if not evr.success]
 
 
-def _run(name: str, frame: pd.DataFrame, expectations: list[Any]) -> list[ExpectationValidationResult]:
+def validate(name: str, frame: pd.DataFrame, expectations: list[Any]) -> list[ExpectationValidationResult]:
+    """Return what Great Expectations says of each expectation, without a value of the frame."""
     if not expectations:
         return []
     context = gx.get_context(

@@ -1,39 +1,30 @@
-"""The plausibility check of one request: the contract's types, ranges and categories in plain Python.
+"""The plausibility check of one request: a suite compiled to one Python function.
 
-It runs on the way to every decision, so it knows nothing of Great Expectations, pandas or Feast; the
-suites of `validation.suites` ask the same of whole tables.
+It runs on the way to every decision, so it knows nothing of Great Expectations, pandas or Feast: it reads the suite as
+the plain JSON that Great Expectations writes. The suites of `validation.suites` ask the same of whole tables.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from feature_repo.contract import FeatureSpec, Kind
-
-Rule = Literal["type", "finite", "range", "category"]
-_EXPECTED: dict[Kind, str] = {
-    "number": "must be a number",
-    "count": "must be a whole number",
-    "flag": "must be true or false",
-    "category": "must be a text",
-}
-_USUAL: dict[Kind, type] = {"number": float, "count": int, "flag": bool, "category": str}
-_LARGEST = sys.float_info.max
+from feature_repo.contract import FeatureSpec
+from feature_repo.errors import InputError
+from validation.guard_source import code_of, function_source
+from validation.rules import Code, Expectation, Level, Suite, request_suite
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """One value that the contract does not allow.
+    """One value that the suite does not allow.
 
     Parameters
     ----------
     feature : str
-        Name of the feature.
-    rule : {"type", "finite", "range", "category"}
-        Rule that it breaks; a value breaks at most one, in this order.
+        Name of the feature; of a pair the first.
+    rule : str
+        What kind of rule it breaks: type, finite, range, category, null, pattern, length or pair.
     message : str
         What is expected, without the value itself.
     level : {"critical", "warning"}
@@ -41,30 +32,18 @@ class Violation(msgspec.Struct, frozen=True):
     """
 
     feature: str
-    rule: Rule
+    rule: Code
     message: str
-    level: Literal["critical", "warning"] = "critical"
-
-
-def range_rule(spec: FeatureSpec) -> str:
-    """Say a numeric feature's plausible range in words, for example ``must be between 0 and 5 (ratio)``."""
-    low, high = (None if bound is None else f"{bound:,.12g}" for bound in (spec.low, spec.high))
-    if low is None and high is None:
-        return "must be finite"
-    if high is None:
-        return f"must be finite and at least {low} ({spec.unit})"
-    if low is None:
-        return f"must be finite and at most {high} ({spec.unit})"
-    return f"must be between {low} and {high} ({spec.unit})"
+    level: Level = "critical"
 
 
 class Guard:
-    """Check the values of one request against the contract.
+    """Check the values of one request.
 
     Parameters
     ----------
     specs : iterable of FeatureSpec
-        Features to check; a value under any other name is not looked at.
+        Features to check by what the contract says of them; a value under any other name is not looked at.
 
     Examples
     --------
@@ -78,17 +57,36 @@ class Guard:
     """
 
     def __init__(self, specs: Iterable[FeatureSpec]) -> None:
-        self._sound: list[tuple[FeatureSpec, str, type, Any, Any, frozenset[str]]] = [
-            (
-                spec,
-                spec.name,
-                _USUAL[spec.kind],
-                -_LARGEST if spec.low is None else spec.low,
-                _LARGEST if spec.high is None else spec.high,
-                frozenset(spec.categories),
-            )
-            for spec in specs
-        ]
+        self._compile(request_suite(specs))
+
+    @classmethod
+    def of_suite(cls, suite: Suite) -> Guard:
+        """Return the guard of a suite.
+
+        Raises
+        ------
+        InputError
+            If one of its expectations cannot be asked of one request.
+        """
+        guard = cls.__new__(cls)
+        guard._compile(suite)
+        return guard
+
+    @classmethod
+    def of_json(cls, data: bytes) -> Guard:
+        """Return the guard of a suite in Great Expectations' JSON; errors as for `of_suite`."""
+        try:
+            return cls.of_suite(msgspec.json.decode(data, type=Suite))
+        except msgspec.DecodeError as error:
+            raise InputError(f"the guard's suite cannot be read ({error})") from None
+
+    def _compile(self, suite: Suite) -> None:
+        source, names = function_source(suite)
+        exec(compile(source, f"<suite {suite.name}>", "exec"), names)
+        self._unmet: Callable[[Mapping[str, object]], list[int]] = names["check"]
+        self._violations = tuple(map(_violation, suite.expectations))
+        self.source = source
+        """The function that it runs, for people."""
 
     def check(self, values: Mapping[str, object]) -> tuple[Violation, ...]:
         """Return what is wrong with a request's values, empty if nothing is.
@@ -97,51 +95,19 @@ class Guard:
         ----------
         values : mapping of str to object
             Python values by feature name. None and NaN mean that a value is missing, which is the
-            model's business, not the guard's. A whole number may come as a float.
+            model's business, not the contract's.
 
         Returns
         -------
         tuple of Violation
-            In the order of the contract, at most one per feature.
+            In the order of the suite's columns, at most one for each, then pairs.
         """
-        violations = []
-        for spec, name, usual, low, high, categories in self._sound:
-            value: Any = values.get(name)
-            if value is None:
-                continue
-            # Nearly every value is of its usual type and sound: what follows is for the others.
-            if value.__class__ is usual and (value in categories if usual is str else low <= value <= high):
-                continue
-            if rule := _broken(spec, value):
-                violations.append(Violation(name, rule, f"{name} {_expected(spec, rule)}"))
-        return tuple(violations)
+        unmet = self._unmet(values)
+        return tuple([self._violations[index] for index in unmet]) if unmet else ()
 
 
-def _broken(spec: FeatureSpec, value: Any) -> Rule | None:
-    if value != value:
-        return None
-    if spec.kind == "category":
-        if not isinstance(value, str):
-            return "type"
-        return None if value in spec.categories else "category"
-    if spec.kind == "flag":
-        return None if isinstance(value, bool) else "type"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "type"
-    if not -_LARGEST <= value <= _LARGEST:
-        return "finite"
-    if spec.kind == "count" and value != value // 1:
-        return "type"
-    below = spec.low is not None and value < spec.low
-    above = spec.high is not None and value > spec.high
-    return "range" if below or above else None
-
-
-def _expected(spec: FeatureSpec, rule: Rule) -> str:
-    if rule == "type":
-        return _EXPECTED[spec.kind]
-    if rule == "finite":
-        return "must be finite"
-    if rule == "category":
-        return f"must be one of {', '.join(spec.categories)}"
-    return range_rule(spec)
+def _violation(one: Expectation) -> Violation:
+    column, meta = one.kwargs.get("column") or one.kwargs["column_A"], one.meta or {}
+    rule = meta.get("rule") or one.type.removeprefix("expect_").replace("_", " ")
+    level: Level = "critical" if one.severity == "critical" else "warning"
+    return Violation(column, meta.get("code") or code_of(one.type), f"{column} {rule}", level)

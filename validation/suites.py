@@ -23,7 +23,7 @@ import great_expectations.expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
 from feature_repo.contract import FeatureSpec, Kind
-from validation.guard import range_rule
+from validation.rules import range_rule
 
 Level = Literal["critical", "warning"]
 Stage = Literal["schema", "values", "filled"]

@@ -65,7 +65,7 @@ def load_model(home: Home, digest: str, version: str) -> ScoringModel:
     if bundle.digest != digest:
         raise UnavailableError(f"bundle {bundle.path} is not the {digest} in service; promote again")
     name = ModelName(bundle.manifest.name, version, bundle.manifest.feature_service, bundle.digest)
-    return assemble(name, bundle.contract, bundle.plan, bundle.policy, bundle.scorer)
+    return assemble(name, bundle.contract, bundle.plan, bundle.policy, bundle.scorer, bundle.guard)
 
 
 class ChampionFollower:

@@ -53,8 +53,20 @@ class ScoringModel:
     scored: tuple[str, ...]
 
 
-def assemble(name: ModelName, contract: Contract, plan: OnlinePlan, policy: bytes, scorer: Scores) -> ScoringModel:
+def assemble(
+    name: ModelName,
+    contract: Contract,
+    plan: OnlinePlan,
+    policy: bytes,
+    scorer: Scores,
+    guard: Guard | None = None,
+) -> ScoringModel:
     """Make the parts of a bundle ready to decide.
+
+    Parameters
+    ----------
+    guard : Guard or None
+        None checks what the contract says.
 
     Raises
     ------
@@ -69,7 +81,7 @@ def assemble(name: ModelName, contract: Contract, plan: OnlinePlan, policy: byte
         plan=plan,
         policy=rules,
         scorer=scorer,
-        guard=Guard(contract.features),
+        guard=guard or Guard(contract.features),
         requests=RequestReader(contract, rules),
         specs={spec.name: spec for spec in contract.features},
         views={view.name: view for view in contract.views},

@@ -14,7 +14,7 @@ from training.scorer import Scorer
 from training.shap_tables import compile_tables
 
 
-def make(home: Home, policy: bytes | None = None, seed: int = 0) -> str:
+def make(home: Home, policy: bytes | None = None, seed: int = 0, guard: bytes | None = None) -> str:
     """Put a small model of real trees among the home's bundles and return its digest."""
     columns = columns_of(CONTRACT.model_features)
     rows = np.random.default_rng(seed).uniform(size=(200, len(columns))).astype(np.float32)
@@ -33,6 +33,7 @@ def make(home: Home, policy: bytes | None = None, seed: int = 0) -> str:
         scorer=Scorer(columns, compile_tables(bytes(booster.save_raw("json")), rows[:50]), calibration),
         reference=rows[:50],
         verified=rows[50:60],
+        guard=guard,
     )
     install(home, home.root / "candidate")
     return digest
