@@ -1,0 +1,240 @@
+"""The decision log as columns to profile, page by page, and what it holds of each hour.
+
+Nothing here takes a lock that a decision waits for: SQLite reads beside its write-ahead log, PostgreSQL from a
+snapshot, each page in a transaction of its own, so that neither a checkpoint nor a vacuum waits long for it. Of a
+record only the features are decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from feature_repo.errors import UnavailableError
+from monitoring.log_database import LogDatabase, decisions, outcomes
+from monitoring.plain_columns import Plain, plain_values
+from monitoring.segments import BANDS, PD, RECOMMENDATION, SCORE, Segment, band_limits, band_numbers
+
+_PAGE = 10_000
+_AT_ONCE = 1000
+_SECONDS = 600
+HOUR = timedelta(hours=1)
+
+
+class _Values(msgspec.Struct, gc=False):
+    values: dict[str, float | str | bool | None]
+
+
+class _Features(msgspec.Struct, gc=False):
+    features: dict[str, _Values]
+
+
+_features = msgspec.json.Decoder(_Features)
+
+
+class Mark(msgspec.Struct, frozen=True, order=True):
+    """A place in the log's order: by when decisions were made, then by their IDs."""
+
+    decided_at: datetime
+    decision_id: str
+
+
+class HourInLog(msgspec.Struct, frozen=True):
+    """What the log holds of one hour: how many decisions, and when the last of them was made, UTC."""
+
+    rows: int
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class Page:
+    """Decisions that follow one another in the log's order.
+
+    Parameters
+    ----------
+    columns : dict of str to numpy.ndarray of shape (n_rows,)
+        Features by name as the model saw them, and PD, score and recommendation, in plain form.
+    cells : dict of Segment to numpy.ndarray of int
+        The rows of each segment of which all four fields are given; every row is in one of them.
+    rows : int
+    last : Mark
+        Of the last row.
+    """
+
+    columns: dict[str, Plain]
+    cells: dict[Segment, Any]
+    rows: int
+    last: Mark
+
+    def of(self, cell: Segment) -> dict[str, Plain]:
+        """Return the columns of one cell."""
+        rows = self.cells[cell]
+        return {name: column[rows] for name, column in self.columns.items()}
+
+
+class LoggedInputs:
+    """Read a decision log for profiles. Opening one touches nothing, and nothing is created in it.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL of the log.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = LogDatabase(url)
+        self._is_sqlite = self._database.engine.dialect.name == "sqlite"
+
+    def hours(self) -> dict[datetime, HourInLog]:
+        """Return what the log holds of each hour of `decided_at`, UTC, by its beginning, in order."""
+        at = decisions.c.decided_at
+        # Text begins as an instant does: YYYY-MM-DD HH. Both are answered from the index alone.
+        hour: Any = sa.func.substr(at, 1, 13) if self._is_sqlite else sa.func.date_trunc("hour", at, "UTC")
+        query = sa.select(hour.label("hour"), sa.func.count(), sa.func.max(at, type_=at.type)).group_by("hour")
+        with self._reading() as connection:
+            found = {_hour(start): HourInLog(rows, _utc(last)) for start, rows, last in connection.execute(query)}
+        return dict(sorted(found.items()))
+
+    def count(self, start: datetime, upto: Mark) -> int:
+        """Return how many decisions were made from an instant on up to a mark, itself included."""
+        query = sa.select(sa.func.count()).where(decisions.c.decided_at >= start, sa.not_(_beyond(upto)))
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def pages(
+        self, start: datetime, end: datetime, after: Mark | None = None, segment: Segment | None = None
+    ) -> Iterator[Page]:
+        """Yield the decisions from `start` on and before `end`, in the log's order, in pages of 10,000.
+
+        What is committed meanwhile behind the page that is read is not among them.
+
+        Parameters
+        ----------
+        start, end : datetime
+            UTC.
+        after : Mark or None
+            The last one that is known already.
+        segment : Segment or None
+            Of these decisions alone.
+        """
+        rows = [decisions.c[name] for name in ("decided_at", "decision_id", "recommendation", "arm", "model_version")]
+        query = (
+            sa.select(*rows, decisions.c.pd, decisions.c.score, decisions.c.record)
+            .where(decisions.c.decided_at < end, *_conditions(segment or Segment()))
+            .order_by(decisions.c.decided_at, decisions.c.decision_id)
+            .limit(_PAGE)
+        )
+        while True:
+            place = [decisions.c.decided_at >= (after.decided_at if after else start)]
+            found = self._page(query.where(*place, *([_beyond(after)] if after else [])))
+            if found is None:
+                return
+            yield found
+            if found.rows < _PAGE:
+                return
+            after = found.last
+
+    def outcomes(self, start: datetime, end: datetime, segment: Segment) -> dict[str, int]:
+        """Return how many decisions of a window have which outcome by now, the last observed being the one."""
+        other = outcomes.alias()
+        last = sa.select(sa.func.max(other.c.observed_at)).where(other.c.decision_id == outcomes.c.decision_id)
+        query = (
+            sa.select(outcomes.c.outcome, sa.func.count())
+            .join(decisions, decisions.c.decision_id == outcomes.c.decision_id)
+            .where(decisions.c.decided_at >= start, decisions.c.decided_at < end, *_conditions(segment))
+            .where(outcomes.c.observed_at == last.scalar_subquery())
+            .group_by(outcomes.c.outcome)
+        )
+        with self._reading() as connection:
+            return {name: int(count) for name, count in connection.execute(query)}
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def _page(self, query: sa.Select[Any]) -> Page | None:
+        values: list[dict[str, Any]] = []
+        keys: list[tuple[Any, ...]] = []
+        with self._reading() as connection:
+            for together in connection.execution_options(yield_per=_AT_ONCE).execute(query).partitions():
+                for row in together:
+                    values.append(_inputs(row))
+                    keys.append(tuple(row[:-1]))
+        if not keys:
+            return None
+        at, ids, recommendation, arm, version, pd, score = zip(*keys, strict=True)
+        names = list(dict.fromkeys(chain.from_iterable(values)))
+        columns = dict(zip(names, map(plain_values, zip(*_table(values, names), strict=True)), strict=True))
+        columns |= {
+            PD: np.array(pd, float),
+            SCORE: np.array(score, float),
+            RECOMMENDATION: plain_values(recommendation),
+        }
+        bands = band_numbers(columns[PD]).tolist()
+        places: dict[tuple[str, str, str, int], list[int]] = {}
+        for place, cell in enumerate(zip(recommendation, arm, version, bands, strict=True)):
+            places.setdefault(cell, []).append(place)
+        cells = {
+            Segment(recommendation=cell[0], arm=cell[1], model_version=cell[2], band=BANDS[cell[3]]): np.array(rows)
+            for cell, rows in places.items()
+        }
+        return Page(columns, cells, len(keys), Mark(_utc(at[-1]), ids[-1]))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        # Not through `LogDatabase.connect`, which would see to the tables first, and take locks for it.
+        with self._database.errors(), self._database.engine.connect() as connection:
+            if not self._is_sqlite:
+                connection.exec_driver_sql(f"set transaction read only; set local statement_timeout = '{_SECONDS}s'")
+            yield connection
+
+
+def _table(values: list[dict[str, Any]], names: list[str]) -> Iterator[Sequence[Any]]:
+    if len(names) > 1 and all(len(row) == len(names) for row in values):
+        return map(itemgetter(*names), values)
+    return ([row.get(name) for name in names] for row in values)
+
+
+def _inputs(row: Sequence[Any]) -> dict[str, Any]:
+    try:
+        sources = _features.decode(row[-1]).features.values()
+    except msgspec.MsgspecError as error:
+        raise UnavailableError(
+            f"decision {row[1]} was logged in a form that this program does not read: {error}"
+        ) from None
+    flat: dict[str, Any] = {}
+    for source in sources:
+        flat.update(source.values)
+    return flat
+
+
+def _beyond(mark: Mark) -> sa.ColumnElement[bool]:
+    at, name = decisions.c.decided_at, decisions.c.decision_id
+    return sa.or_(at > mark.decided_at, sa.and_(at == mark.decided_at, name > mark.decision_id))
+
+
+def _conditions(segment: Segment) -> list[sa.ColumnElement[bool]]:
+    fixed = {name: value for name in ("recommendation", "arm", "model_version") if (value := getattr(segment, name))}
+    conditions: list[sa.ColumnElement[bool]] = [decisions.c[name] == value for name, value in fixed.items()]
+    if segment.band:
+        low, high = band_limits(segment.band)
+        conditions += [decisions.c.pd > low, decisions.c.pd <= high]
+    return conditions
+
+
+def _hour(start: str | datetime) -> datetime:
+    return _utc(datetime.strptime(start, "%Y-%m-%d %H") if isinstance(start, str) else start)
+
+
+def _utc(instant: datetime) -> datetime:
+    """Return an instant in UTC; SQLite keeps no zone, and what is in the log is UTC."""
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
