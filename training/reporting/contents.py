@@ -70,6 +70,7 @@ class Contents:
 
     facts: Mapping[str, str]
     parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
     cutoff: float
     waterfall: list[Step]
     windows: list[Window]
@@ -111,6 +112,7 @@ def contents(evidence: Evidence) -> Contents:
     return Contents(
         facts=evidence.facts,
         parameters=evidence.parameters,
+        metrics=evidence.metrics,
         cutoff=evidence.cutoff,
         waterfall=_waterfall(evidence.waterfall),
         windows=[

@@ -114,7 +114,7 @@ def over_time(windows: Mapping[str, ScoredLoans]) -> Markup:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(_percent)
         axes.xaxis.set_major_formatter(_quarter)
-        axes.legend(loc="upper left", ncols=4)
+        drawing.figure.legend(loc="outside upper right", ncols=4)
         return drawing.svg("Observed and predicted default rates by quarter")
 
 
@@ -151,7 +151,7 @@ def profit(curves: Mapping[str, ProfitCurve], best: Interval, policy: float) -> 
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.set(xlim=(0, right), xlabel="cutoff: highest PD approved", ylabel="profit per application")
         axes.xaxis.set_major_formatter(_percent)
-        axes.legend(loc="lower center", ncols=4)
+        drawing.figure.legend(loc="outside upper right", ncols=4)
         return drawing.svg("Profit per application by cutoff")
 
 

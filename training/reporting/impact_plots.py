@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -79,6 +80,8 @@ def _by_number(axes: Any, values: Floats, effect: Floats) -> None:
     axes.scatter(values[inner], effect[inner], s=4, c=GOOD, linewidths=0, rasterized=True)
     order = inner[np.argsort(values[inner], kind="stable")]
     parts = [part for part in np.array_split(order, min(12, max(1, len(order) // FEWEST))) if len(part)]
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     middle = [float(np.median(values[part])) for part in parts]
     axes.plot(
         middle, [float(np.median(effect[part])) for part in parts], "o-", color=MODEL, markersize=3, linewidth=1.4

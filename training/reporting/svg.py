@@ -33,6 +33,7 @@ _STYLE = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "text.color": INK,
+    "text.parse_math": False,  # names may hold dollar signs
     "legend.frameon": False,
     "legend.fontsize": 8,
 }

@@ -24,12 +24,12 @@ def number(value: float | None, digits: int = 3) -> str:
     >>> number(0.12345), number(-0.0001, 2), number(None)
     ('0.123', '0.00', '–')
     """
-    return NONE if value is None else f"{value:z.{digits}f}"
+    return NONE if value is None else _minus(f"{value:z.{digits}f}")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Return a share as a percentage, a dash for None."""
-    return NONE if value is None else f"{100 * value:z.{digits}f} %"
+    return NONE if value is None else _minus(f"{100 * value:z.{digits}f} %")
 
 
 def count(value: float | None) -> str:
@@ -38,9 +38,9 @@ def count(value: float | None) -> str:
     Examples
     --------
     >>> count(1234567), count(-1234.4)
-    ('1,234,567', '-1,234')
+    ('1,234,567', '−1,234')
     """
-    return NONE if value is None else f"{value:z,.0f}"
+    return NONE if value is None else _minus(f"{value:z,.0f}")
 
 
 def span(interval: Interval | None, digits: int = 3) -> str:
@@ -67,7 +67,7 @@ def signed(value: float | None, digits: int = 3) -> str:
     >>> signed(0.0121), signed(-0.00001), signed(1234.5, 0)
     ('+0.012', '+0.000', '+1,234')
     """
-    return NONE if value is None else f"{value:+z,.{digits}f}"
+    return NONE if value is None else _minus(f"{value:+z,.{digits}f}")
 
 
 def signed_span(interval: Interval | None, digits: int = 3) -> str:
@@ -89,6 +89,10 @@ def cell(text: str) -> str:
     a\|b \<i\>\*c\*
     """
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 FILTERS = {
