@@ -1,4 +1,4 @@
-"""The only module that talks to MLflow: runs, registered versions, the champion alias."""
+"""The only module that talks to MLflow: runs, registered versions and their aliases."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from feature_repo.home import Home
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take four minutes to find nobody there
 
 import mlflow  # noqa: E402  the switches above are read on import
 import mlflow.data  # noqa: E402
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "candor"
 MODEL_NAME = "candor-pd"
-CHAMPION = "champion"
+CHAMPION, CHALLENGER, ARCHIVED = "champion", "challenger", "archived"
 BUNDLE_ARTIFACT = "bundle"
 REFERENCE_PROFILE = "reference_profile.bin"
 
@@ -142,8 +143,7 @@ class Tracking:
             If there is no such version.
         """
         with self._errors():
-            found = self._client.search_model_versions(f"name = '{MODEL_NAME}'")
-            by_version = {str(item.version): str(item.run_id) for item in found}
+            by_version = self._registered()
         if not by_version:
             raise UnavailableError("no model is registered: run `candor train` first")
         chosen = version or max(by_version, key=int)
@@ -168,10 +168,42 @@ class Tracking:
         with self._errors():
             return Path(self._client.download_artifacts(run_id, name, str(folder)))
 
-    def set_champion(self, version: str) -> None:
-        """Give a version the alias ``champion``."""
+    def params(self, run_id: str) -> dict[str, str]:
+        """Return the parameters of a run."""
         with self._errors():
+            return dict(self._client.get_run(run_id).data.params)
+
+    def set_champion(self, version: str, *, archived: str = "") -> None:
+        """Give a version the alias ``champion``, and the one before it ``archived``; the challenger loses its own.
+
+        Parameters
+        ----------
+        archived : str
+            Version that was champion; empty, or not known to this MLflow, leaves that alias alone.
+        """
+        with self._errors():
+            if archived in self._registered():
+                self._client.set_registered_model_alias(MODEL_NAME, ARCHIVED, archived)
             self._client.set_registered_model_alias(MODEL_NAME, CHAMPION, version)
+        self.set_challenger(None)
+
+    def set_challenger(self, version: str | None) -> None:
+        """Give a version the alias ``challenger``, or take it away."""
+        with self._errors():
+            if version is not None:
+                self._client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version)
+            elif CHALLENGER in self._client.get_registered_model(MODEL_NAME).aliases:
+                self._client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
+
+    def tag_version(self, version: str, tags: Mapping[str, str]) -> None:
+        """Write tags to a registered version; of one name, the last stays."""
+        with self._errors():
+            for name, value in tags.items():
+                self._client.set_model_version_tag(MODEL_NAME, version, name, value)
+
+    def _registered(self) -> dict[str, str]:
+        found = self._client.search_model_versions(f"name = '{MODEL_NAME}'")
+        return {str(item.version): str(item.run_id) for item in found}
 
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)

@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from feature_repo.home import Home
+from tests.unit.services import small_bundle
+from tests.unit.services.harness import CONTRACT
+from training.bundle import bundle_path, load_bundle
+from training.columns import Column, encode
+from training.promotion_checks import (
+    brier_difference,
+    bundle_lines,
+    decode,
+    difference_lines,
+    guard_line,
+    scores,
+    seconds_per_score,
+)
+from training.promotion_gate import DEFAULT_GATE, read_gate
+from training.uncertainty import auc_difference
+from validation.guard import Guard
+
+GATE, _ = read_gate(DEFAULT_GATE)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    home = Home(root=tmp_path_factory.mktemp("home"))
+    return load_bundle(bundle_path(home, small_bundle.make(home)))
+
+
+def drawn(n=4000, seed=1):
+    """Outcomes, and the PD that they were drawn from."""
+    random = np.random.default_rng(seed)
+    pd = 1 / (1 + np.exp(2.5 - random.normal(size=n)))
+    return random.random(n) < pd, pd
+
+
+def test_the_difference_of_brier_scores_is_that_of_a_paired_mean():
+    defaulted = np.array([True, False, False, True])
+    found = brier_difference(defaulted, np.array([0.5, 0.1, 0.3, 0.8]), np.array([0.6, 0.2, 0.1, 0.8]), 0.95)
+    # losses 0.25 - 0.16, 0.01 - 0.04, 0.09 - 0.01, 0.04 - 0.04: mean 0.035, deviations 0.055 -0.065 0.045 -0.035
+    assert found.estimate == pytest.approx(0.035)
+    reach = 1.959964 * (0.0105 / 3) ** 0.5 / 2
+    assert (found.low, found.high) == (pytest.approx(0.035 - reach), pytest.approx(0.035 + reach))
+
+
+def test_one_loan_says_nothing_about_a_difference():
+    found = brier_difference(np.array([True]), np.array([0.1]), np.array([0.9]), 0.95)
+    assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_a_shuffled_model_is_refused_for_ranking_and_for_its_brier_score():
+    defaulted, pd = drawn()
+    auc, brier = difference_lines(GATE, defaulted, np.random.default_rng(2).permutation(pd), pd, "version 1")
+    assert (auc.passed, brier.passed) == (False, False)
+    assert auc.value == auc_difference(defaulted, np.random.default_rng(2).permutation(pd), pd).estimate
+    assert "below that of version 1" in auc.note
+    assert "4,000 loans" in auc.note
+    assert "above that of version 1" in brier.note
+
+
+def test_one_that_ranks_alike_but_calls_everyone_safe_is_refused_for_its_brier_score_alone():
+    defaulted, pd = drawn()
+    auc, brier = difference_lines(GATE, defaulted, pd**3, pd, "version 1")
+    assert (auc.passed, brier.passed) == (True, False)
+
+
+def test_what_is_worse_only_within_noise_passes_and_so_does_what_is_better():
+    defaulted, pd = drawn()
+    noisy = 1 / (1 + np.exp(-(np.log(pd / (1 - pd)) + np.random.default_rng(3).normal(scale=0.05, size=len(pd)))))
+    assert auc_difference(defaulted, noisy, pd).estimate < 0
+    assert all(line.passed for line in difference_lines(GATE, defaulted, noisy, pd, "version 1"))
+    assert all(line.passed for line in difference_lines(GATE, defaulted, pd, np.full(len(pd), 0.1), "version 1"))
+
+
+def test_a_loss_may_be_allowed_by_the_gate():
+    defaulted, pd = drawn()
+    worse = np.random.default_rng(2).permutation(pd)
+    lax = msgspec.structs.replace(GATE, max_auc_loss=1.0, max_brier_rise=1.0)
+    assert all(line.passed for line in difference_lines(lax, defaulted, worse, pd, "version 1"))
+
+
+def test_of_a_hundred_equally_good_challengers_few_are_refused():
+    """Two independent noises on the true PD: each line errs in 2.5 % of samples at most."""
+    random = np.random.default_rng(4)
+    refused = 0
+    for seed in range(100):
+        defaulted, pd = drawn(1000, seed)
+        one, other = (pd * random.uniform(0.7, 1.3, len(pd)) for _ in range(2))
+        refused += not all(line.passed for line in difference_lines(GATE, defaulted, one, other, "x"))
+    assert refused <= 12  # 5 are expected if both lines erred independently; 12 come in 1 of 500 runs of them
+
+
+def test_a_bundle_shows_size_time_and_guard(bundle):
+    size, time, guard = bundle_lines(GATE, bundle)
+    with np.load(bundle.path / "explainer.npz") as tables:
+        assert size.value == sum(table.nbytes for table in tables.values()) / 1e6
+    assert time.passed
+    assert 0 < time.value < 1e5
+    assert (guard.value, guard.passed, guard.note) == (0, True, "")
+
+
+def test_a_feature_without_a_range_or_unknown_to_the_guard_is_refused(bundle):
+    free = [
+        msgspec.structs.replace(spec, low=None, high=None) if spec.name == "annual_income" else spec
+        for spec in CONTRACT.features
+        if spec.name != "home_ownership"
+    ]
+    line = guard_line(replace(bundle, guard=Guard(free)))
+    assert (line.value, line.passed) == (2, False)
+    assert "annual_income, home_ownership" in line.note
+
+
+def test_one_bound_is_a_rule(bundle):
+    specs = [msgspec.structs.replace(spec, high=None) for spec in CONTRACT.features]
+    assert guard_line(replace(bundle, guard=Guard(specs))).passed
+
+
+def test_kept_applicants_are_scored_as_when_they_were_kept(bundle):
+    with np.load(bundle.path / "verified.npz") as stored:
+        rows, margins = stored["rows"], stored["margin"]
+    calibration = bundle.scorer.calibration
+    for row, margin in zip(rows.tolist(), margins, strict=True):
+        values = decode(bundle.scorer.columns, row)
+        assert bundle.scorer.score(values).pd == pytest.approx(1 / (1 + np.exp(-calibration.log_odds(margin))))
+    assert seconds_per_score(bundle) > 0
+
+
+def test_decoding_undoes_encoding():
+    columns = (Column("a", "a"), Column("h=X", "h", "X"), Column("h=Y", "h", "Y"), Column("b", "b"))
+    values = {"a": [1.5, None, 0.0, -2.0], "h": ["Y", "other", None, "X"], "b": [None, 1.0, 0.0, None]}
+    matrix = encode(columns, values)
+    again = [decode(columns, row) for row in matrix.tolist()]
+    assert again[0] == {"a": 1.5, "h": "Y"}
+    assert again[1] == {"h": "", "b": 1.0}  # a category that has no column
+    assert again[2] == {"a": 0.0, "b": 0.0}
+    back = encode(columns, {name: [row.get(name) for row in again] for name in values})
+    assert np.array_equal(back, matrix, equal_nan=True)
+
+
+def test_loans_are_scored_one_by_one_as_in_service(bundle):
+    features = bundle.scorer.features
+    values = {name: np.array([None, 0.2, 0.9], dtype=object) for name in features}
+    values["home_ownership"] = np.array(["OWN", None, "RENT"], dtype=object)
+    found = scores(bundle.scorer, values)
+    assert found.tolist() == [
+        bundle.scorer.score({name: column[row] for name, column in values.items()}).pd for row in range(3)
+    ]

@@ -1,0 +1,164 @@
+"""What a candidate's bundle shows before it is promoted: in service, and against the champion on the same loans."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from statistics import NormalDist, median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.bundle import Bundle
+from training.columns import Column
+from training.dataset import Dataset
+from training.promotion_gate import GateLine, PromotionGate, latency_line, size_line
+from training.scored import Bools, Floats
+from training.scorer import Scorer
+from training.uncertainty import Interval, auc_difference
+
+_SCORES = 300
+_EXTREMES = (-sys.float_info.max, sys.float_info.max)
+
+
+def bundle_lines(gate: PromotionGate, bundle: Bundle) -> list[GateLine]:
+    """Hold a bundle's tables, its time for one score and its guard against the gate."""
+    tables = sum(array.nbytes for array in bundle.scorer.tables.arrays().values())
+    return [size_line(gate, tables), latency_line(gate, seconds_per_score(bundle)), guard_line(bundle)]
+
+
+def guard_line(bundle: Bundle) -> GateLine:
+    """Tell whether the guard has a rule for every feature of the model: its value counts those without.
+
+    A feature has one if text that means nothing is refused as its value, and so is one end or the other of the numbers.
+    """
+
+    def refuses(name: str, value: object) -> bool:
+        return any(violation.feature == name for violation in bundle.guard.check({name: value}))
+
+    free = [
+        name
+        for name in bundle.scorer.features
+        if not (refuses(name, "\0") and any(refuses(name, number) for number in _EXTREMES))
+    ]
+    note = f"the guard has no rule for {', '.join(free)}: declare a range or categories" if free else ""
+    return GateLine("guard", len(free), 0, not free, note)
+
+
+def seconds_per_score(bundle: Bundle) -> float:
+    """Return the median time of one score with its explanation, over the applicants that the bundle keeps."""
+    with np.load(bundle.path / "verified.npz", allow_pickle=False) as stored:
+        applicants = [decode(bundle.scorer.columns, row) for row in stored["rows"].tolist()]
+    times = []
+    for index in range(_SCORES):
+        start = time.perf_counter()
+        bundle.scorer.score(applicants[index % len(applicants)])
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def decode(columns: tuple[Column, ...], row: list[float]) -> dict[str, Any]:
+    """Return feature values that `training.columns.encode` makes this row of; what is missing is left out."""
+    values: dict[str, Any] = {}
+    for column, x in zip(columns, row, strict=True):
+        if x != x:
+            continue
+        if not column.category:
+            values[column.feature] = x
+        elif x or column.feature not in values:
+            values[column.feature] = column.category if x else ""
+    return values
+
+
+def comparison_lines(
+    gate: PromotionGate, dataset: Dataset, candidate: Scorer, champion: Scorer, name: str, aside: str = ""
+) -> list[GateLine]:
+    """Hold a candidate against the champion on the candidate's own out-of-time loans.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        That of the candidate.
+    name : str
+        What the champion is called in notes.
+    aside : str
+        What else is to be said in them.
+
+    Raises
+    ------
+    InputError
+        If the out-of-time loans have one outcome only.
+    """
+    rows = dataset.is_oot
+    values, defaulted = dataset.values(rows), np.asarray(dataset.defaulted[rows])
+    unknown = [feature for feature in champion.features if feature not in values]
+    if unknown:
+        aside += f"; {name} had to do without {', '.join(unknown)}"
+    return difference_lines(gate, defaulted, scores(candidate, values), scores(champion, values), name, aside)
+
+
+def difference_lines(
+    gate: PromotionGate, defaulted: Bools, candidate: Floats, champion: Floats, name: str, aside: str = ""
+) -> list[GateLine]:
+    """Hold the differences of AUC and Brier score of n loans against the gate.
+
+    Parameters
+    ----------
+    defaulted : ndarray of bool, shape (n,)
+        Outcomes.
+    candidate, champion : ndarray of float64, shape (n,)
+        PD by each.
+    """
+    auc = auc_difference(defaulted, candidate, champion, gate.level)
+    brier = brier_difference(defaulted, candidate, champion, gate.level)
+    aside = f"; {100 * gate.level:.4g} % interval of {len(defaulted):,} loans){aside}"
+    return [
+        GateLine(
+            "auc_difference",
+            auc.estimate,
+            -gate.max_auc_loss,
+            auc.high >= -gate.max_auc_loss,
+            f"AUC {_than(auc, name)}{aside}",
+        ),
+        GateLine(
+            "brier_difference",
+            brier.estimate,
+            gate.max_brier_rise,
+            brier.low <= gate.max_brier_rise,
+            f"Brier score {_than(brier, name)}{aside}",
+        ),
+    ]
+
+
+def brier_difference(defaulted: Bools, challenger_pd: Floats, champion_pd: Floats, level: float) -> Interval:
+    """Return by how much the challenger's Brier score is above the champion's on the same loans.
+
+    The Brier score is proper: it falls with better ranking and with better calibration, and is lowest for the true PD.
+    The interval is that of a mean of n independent differences; Diebold and Mariano, "Comparing Predictive
+    Accuracy", Journal of Business & Economic Statistics 13, 1995, for forecasts of one step.
+
+    Returns
+    -------
+    Interval
+        In -1..1. Of one loan -1..1.
+    """
+    losses = (challenger_pd - defaulted) ** 2 - (champion_pd - defaulted) ** 2
+    mean = float(losses.mean())
+    if len(losses) < 2:
+        return Interval(mean, -1.0, 1.0)
+    reach = NormalDist().inv_cdf((1 + level) / 2) * float(losses.std(ddof=1)) / len(losses) ** 0.5
+    return Interval(mean, max(mean - reach, -1.0), min(mean + reach, 1.0))
+
+
+def scores(scorer: Scorer, values: Mapping[str, NDArray[np.object_]]) -> Floats:
+    """Return the PD of n loans by the very way of the service, shape (n,)."""
+    names = list(values)
+    rows = zip(*(column.tolist() for column in values.values()), strict=True)
+    return np.array([scorer.score(dict(zip(names, row, strict=True))).pd for row in rows], dtype=np.float64)
+
+
+def _than(difference: Interval, name: str) -> str:
+    side = "below" if difference.estimate < 0 else "above"
+    return f"{abs(difference.estimate):.4f} {side} that of {name} ({difference.low:+.4f} to {difference.high:+.4f}"
