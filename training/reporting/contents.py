@@ -63,6 +63,11 @@ class Profit:
     best_oot: Outcome
     difference: Interval
 
+    @property
+    def approves_all(self) -> bool:
+        """Whether the most profitable cutoff declines none of the loans that it was found on."""
+        return self.best_last.approved == self.best_last.loans
+
 
 @dataclass(frozen=True)
 class Contents:

@@ -20,6 +20,7 @@ from training.scored import Floats
 SHOWN = 20
 DEPENDENCE = 6
 FEWEST = 10
+GROUPS = 12
 _COLUMNS = 3
 _LOW_TO_HIGH = LinearSegmentedColormap.from_list("low_to_high", [MODEL, "#d8d8e0", BAD])
 
@@ -78,8 +79,7 @@ def _by_number(axes: Any, values: Floats, effect: Floats) -> None:
     low, high = np.quantile(values[there], [0.01, 0.99])
     inner = there[(values[there] >= low) & (values[there] <= high)]
     axes.scatter(values[inner], effect[inner], s=4, c=GOOD, linewidths=0, rasterized=True)
-    order = inner[np.argsort(values[inner], kind="stable")]
-    parts = [part for part in np.array_split(order, min(12, max(1, len(order) // FEWEST))) if len(part)]
+    parts = _neighbours(values, inner)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
     middle = [float(np.median(values[part])) for part in parts]
@@ -90,6 +90,17 @@ def _by_number(axes: Any, values: Floats, effect: Floats) -> None:
         missing = float(np.median(effect[np.isnan(values)]))
         axes.axhline(missing, color=ACCENT, linewidth=1.2, linestyle="--", label="missing")
         axes.legend(loc="best")
+
+
+def _neighbours(values: Floats, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Group loans of one value, if there are few values, or else of neighbouring ones; none smaller than ``FEWEST``."""
+    order = rows[np.argsort(values[rows], kind="stable")]
+    distinct, starts = np.unique(values[order], return_index=True)
+    if len(distinct) <= GROUPS:
+        parts = np.split(order, starts[1:])
+    else:
+        parts = np.array_split(order, min(GROUPS, max(1, len(order) // FEWEST)))
+    return [part for part in parts if len(part) >= FEWEST]
 
 
 def _by_category(axes: Any, values: NDArray[np.object_], effect: Floats) -> None:

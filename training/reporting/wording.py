@@ -56,7 +56,9 @@ def span(interval: Interval | None, digits: int = 3) -> str:
 
 def percent_span(interval: Interval | None, digits: int = 1) -> str:
     """Return the two ends of an interval of shares."""
-    return NONE if interval is None else f"{100 * interval.low:z.{digits}f} to {100 * interval.high:z.{digits}f} %"
+    return (
+        NONE if interval is None else _minus(f"{100 * interval.low:z.{digits}f} to {100 * interval.high:z.{digits}f} %")
+    )
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -80,6 +82,27 @@ def stability(psi: float) -> str:
     return "no shift" if psi < 0.10 else "some shift" if psi < 0.25 else "a marked shift"
 
 
+def around(interval: Interval | None, digits: int = 2) -> str:
+    """Return an estimate and, in brackets, the two ends of its interval.
+
+    Examples
+    --------
+    >>> around(Interval(0.9, 0.8, 1.01))
+    '0.90 (0.80 to 1.01)'
+    """
+    return NONE if interval is None else f"{number(interval.estimate, digits)} ({span(interval, digits)})"
+
+
+def percent_around(interval: Interval | None, digits: int = 1) -> str:
+    """Return a share and, in brackets, the two ends of its interval."""
+    return NONE if interval is None else f"{percent(interval.estimate, digits)} ({percent_span(interval, digits)})"
+
+
+def signed_around(interval: Interval | None, digits: int = 3) -> str:
+    """Return a difference and, in brackets, the two ends of its interval."""
+    return NONE if interval is None else f"{signed(interval.estimate, digits)} ({signed_span(interval, digits)})"
+
+
 def cell(text: str) -> str:
     r"""Return text as Markdown that shows it as it is, in one line of one cell.
 
@@ -96,6 +119,9 @@ def _minus(text: str) -> str:
 
 
 FILTERS = {
+    "around": around,
+    "percent_around": percent_around,
+    "signed_around": signed_around,
     "cell": cell,
     "number": number,
     "percent": percent,

@@ -11,8 +11,10 @@ from markupsafe import Markup
 
 from feature_repo.home import write_atomically
 from training.evidence import Evidence
+from training.fairness import FEWEST, FairnessReport
 from training.reporting import curves, impact_plots
 from training.reporting.contents import Contents, contents
+from training.reporting.fairness_plot import adverse_impact
 from training.reporting.profit import RESAMPLES, profit_curve
 from training.reporting.rivals import MODEL
 from training.reporting.wording import DIRECTIONS, FILTERS
@@ -23,7 +25,7 @@ WATERFALL = "waterfall.json"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(folder: Path, evidence: Evidence) -> None:
+def write_report(folder: Path, evidence: Evidence, fairness: FairnessReport | None) -> None:
     """Write ``evaluation.html``, ``model_card.md`` and ``waterfall.json`` into a folder.
 
     The same evidence gives the same bytes. The page holds all that it shows; it asks for nothing from elsewhere. It
@@ -35,6 +37,8 @@ def write_report(folder: Path, evidence: Evidence) -> None:
         Made if it is not there.
     evidence : Evidence
         Samples may be small: what too few loans cannot tell is a dash.
+    fairness : FairnessReport or None
+        Of the same loans at the same cutoff; None says that nothing was measured.
 
     Raises
     ------
@@ -45,8 +49,9 @@ def write_report(folder: Path, evidence: Evidence) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     page = _environment(autoescape=True).get_template("evaluation.html.j2")
     card = _environment(autoescape=False).get_template("model_card.md.j2")
-    write_atomically(folder / PAGE, page.render(report=found, figures=_figures(evidence, found)).encode())
-    write_atomically(folder / CARD, card.render(report=found).encode())
+    figures = _figures(evidence, found) | {"fairness": None if fairness is None else adverse_impact(fairness)}
+    write_atomically(folder / PAGE, page.render(report=found, fairness=fairness, figures=figures).encode())
+    write_atomically(folder / CARD, card.render(report=found, fairness=fairness).encode())
     write_atomically(folder / WATERFALL, msgspec.json.format(msgspec.json.encode(dict(evidence.waterfall))))
 
 
@@ -85,5 +90,5 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(FILTERS)
-    environment.globals.update(directions=DIRECTIONS, infinite=math.inf, resamples=RESAMPLES)
+    environment.globals.update(directions=DIRECTIONS, infinite=math.inf, resamples=RESAMPLES, fewest=FEWEST)
     return environment

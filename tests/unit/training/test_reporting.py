@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.training.evidence_factory import evidence, scored
 from training.evidence import Economics, Impacts
+from training.fairness import measure_fairness
 from training.reporting.write import write_report
 from training.uncertainty import auc_difference, auc_interval
 
@@ -47,8 +48,8 @@ class Page(HTMLParser):
         return next(row[1:] for row in self.rows[place] if row and row[0] == name)
 
 
-def written(folder, found):
-    write_report(folder, found)
+def written(folder, found, fairness=None):
+    write_report(folder, found, fairness)
     return Page(folder / "evaluation.html"), (folder / "model_card.md").read_text()
 
 
@@ -56,6 +57,14 @@ def card_row(card, heading, name):
     """The cells of the first row of that name after a heading."""
     rest = card[card.index(heading) :]
     return [cell.strip() for cell in re.search(rf"^\| {re.escape(name)} \|(.*)\|$", rest, re.M)[1].split("|")]
+
+
+def measured(found):
+    """Diagnostics by two attributes of which the model knows nothing."""
+    random = np.random.default_rng(1)
+    groups = random.choice(np.array(["a", "b", None], dtype=object), len(found.oot), p=[0.6, 0.39, 0.01])
+    ages = random.integers(18, 90, len(found.oot)).astype(object)
+    return measure_fairness({"group": groups, "age": ages}, found.oot, found.cutoff)
 
 
 def tiny():
@@ -174,7 +183,8 @@ def test_the_page_asks_for_nothing_from_elsewhere(tmp_path):
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path):
     for name in ("one", "other"):
-        write_report(tmp_path / name, evidence(fitted=300, last=200, oot=400))
+        found = evidence(fitted=300, last=200, oot=400)
+        write_report(tmp_path / name, found, measured(found))
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
 
@@ -209,6 +219,33 @@ def test_no_loans_values_can_be_read_off_the_page(tmp_path):
         assert f"{value:.2f}" not in page
     for pd in found.oot.pd:
         assert f"{pd:.6f}" not in page
+
+
+def test_fairness_is_told_in_page_and_card_as_it_was_measured(tmp_path):
+    found = evidence(fitted=300, last=200, oot=900)
+    fairness = measured(found)
+    page, card = written(tmp_path, found, fairness)
+    other = next(one for one in fairness.groups if one.attribute == "group" and one.adverse_impact_ratio)
+    ratio, gap = other.adverse_impact_ratio, other.calibration_gap
+    row = page.row("By group", other.group)
+    assert row[2] == f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    assert row[5] == f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})".replace("-", "−")
+    assert card_row(card, "### By group", other.group) == row
+    assert page.row("By group", "unknown")[1:] == ["–"] * 5
+    assert sum(int(one[1]) for one in page.rows["By age"][1:]) == 900
+    assert [one[0] for one in page.rows["By age"] if one[0].endswith("(reference)")] == [
+        f"{one.group} (reference)" for one in fairness.groups if one.attribute == "age" and one.reference
+    ]
+
+
+def test_a_report_says_that_fairness_was_not_measured_and_why(tmp_path):
+    found = evidence(fitted=300, last=200, oot=400)
+    page, card = written(tmp_path, found)
+    assert "Nothing was measured for this report." in "".join(page.text)
+    fairness = measure_fairness({}, found.oot, 0.2)
+    page, card = written(tmp_path, found, fairness)
+    assert fairness.notes[0] in "".join(page.text)
+    assert fairness.notes[0] in card
 
 
 @pytest.mark.parametrize(
