@@ -94,6 +94,16 @@ class Contents:
     truth: Truth | None
 
     @property
+    def psi_by_chance(self) -> float:
+        """The mean PSI of two samples of one population of these sizes.
+
+        Yurdakul and Naranjo, "Statistical Properties of the Population Stability Index", Journal of Risk Model
+        Validation 14, 2020: over 1/n + 1/m it is chi-squared with one degree of freedom less than bins.
+        """
+        fitted = self.windows[0].total.loans
+        return (len(self.stability) - 1) * (1 / fitted + 1 / self.oot.loans)
+
+    @property
     def model(self) -> ModelRow:
         """The reported model's row."""
         return self.models[0]

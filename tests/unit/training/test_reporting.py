@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -120,9 +121,17 @@ def test_the_pages_figures_are_those_computed_by_hand(tmp_path):
     assert page.row("Features", "x")[3:] == ["raise the PD", "12.5 %"]
 
 
-def test_the_card_says_what_the_page_says(tmp_path):
-    found = evidence(fitted=500, last=300, oot=900)
-    page, card = written(tmp_path, found)
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report on some thousand loans: folder, evidence, diagnostics, page and card."""
+    folder = tmp_path_factory.mktemp("report")
+    found = evidence(fitted=500, last=300, oot=2345)
+    page, card = written(folder, found, measured(found))
+    return SimpleNamespace(folder=folder, evidence=found, fairness=measured(found), page=page, card=card)
+
+
+def test_the_card_says_what_the_page_says(report):
+    page, card, found = report.page, report.card, report.evidence
     for name in ("this model", "scorecard", "logistic regression"):
         assert card_row(card, "## Metrics", name) == page.row("Against rivals", name)
     for heading, place, name in (
@@ -137,56 +146,77 @@ def test_the_card_says_what_the_page_says(tmp_path):
     assert page.row("Against rivals", "this model")[:2] == [f"{auc.estimate:.3f}", f"{auc.low:.3f} to {auc.high:.3f}"]
     lift = auc_difference(found.oot.defaulted, found.oot.pd, found.rivals["scorecard"])
     assert page.row("Against rivals", "scorecard")[7] == f"{lift.estimate:+.3f}"
-    for heading in ("Model details", "Intended use", "Factors", "Metrics", "Data", "Caveats"):
+    for heading in ("Model details", "Intended use", "Factors", "Metrics", "Data", "Fairness", "Caveats"):
         assert f"\n## {heading}\n" in card
 
 
-def test_the_tables_of_a_page_add_up(tmp_path):
-    page, _ = written(tmp_path, evidence(fitted=500, last=300, oot=2345))
-    whole = lambda cell: int(cell.replace(",", ""))  # noqa: E731
+def test_the_tables_of_a_page_add_up(report):
+    def whole(cell):
+        return int(cell.replace(",", ""))
+
     for place in ("By decision date", "By score band", "By loan purpose"):
-        _, *rows, total = page.rows[place]
+        _, *rows, total = report.page.rows[place]
         assert total[0] == "all"
         for column in (1, 3):
             assert sum(whole(row[column]) for row in rows) == whole(total[column])
         assert total[1] == "2,345"
-    _, *tenths, total = page.rows["Ranking by tenths of the score"]
+    _, *tenths, total = report.page.rows["Ranking by tenths of the score"]
     assert [sum(whole(row[column]) for row in tenths) for column in (2, 3)] == [whole(total[2]), whole(total[3])]
+    parts = [float(row[1].replace("−", "-")) for row in report.page.rows["What the Brier score is made of"][:5]]
+    assert sum(parts[:4]) == pytest.approx(parts[4], abs=3e-5)
 
 
-def test_the_waterfall_says_what_each_step_took_out(tmp_path):
-    found = evidence(
-        fitted=60, last=40, oot=50, base=-0.5,
-        waterfall={"loans": 1300, "known by as_of": 1200, "outcome matured": 150, "train": 100, "out of time": 50},
-    )  # fmt: skip
-    page, card = written(tmp_path, found)
-    assert [row[:3] for row in page.rows["Which loans count"][1:]] == [
-        ["loans", "1,300", "–"],
-        ["known by as_of", "1,200", "100"],
-        ["outcome matured", "150", "1,050"],
-        ["train", "100", "–"],
-        ["out of time", "50", "–"],
+def test_the_waterfall_says_what_each_step_took_out(report):
+    # as made by the factory: 50 not known, 10 sent twice, 390 not matured
+    assert [row[:3] for row in report.page.rows["Which loans count"][1:]] == [
+        ["loans", "3,595", "–"],
+        ["known by as_of", "3,545", "50"],
+        ["one of each", "3,535", "10"],
+        ["outcome matured", "3,145", "390"],
+        ["train", "800", "–"],
+        ["out of time", "2,345", "–"],
     ]
-    assert card_row(card, "## Data", "outcome matured") == ["150", "1,050"]
-    assert msgspec.json.decode((tmp_path / "waterfall.json").read_bytes()) == found.waterfall
+    assert card_row(report.card, "## Data", "outcome matured") == ["3,145", "390"]
+    assert msgspec.json.decode((report.folder / "waterfall.json").read_bytes()) == report.evidence.waterfall
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(tmp_path):
-    written(tmp_path, evidence(fitted=300, last=200, oot=400))
-    page = (tmp_path / "evaluation.html").read_text()
+def test_the_page_asks_for_nothing_from_elsewhere(report):
+    page = (report.folder / "evaluation.html").read_text()
     assert "://" not in page
-    assert "://" not in (tmp_path / "model_card.md").read_text()
+    assert "://" not in report.card
     assert "<script" not in page
     assert set(re.findall(r'(?:src|href)="(.)', page)) == {"#", "d"}
     assert set(re.findall(r'href="(data:[^;]*;base64),', page)) == {"data:image/png;base64"}
 
 
-def test_the_same_evidence_gives_the_same_bytes(tmp_path):
-    for name in ("one", "other"):
-        found = evidence(fitted=300, last=200, oot=400)
-        write_report(tmp_path / name, found, measured(found))
-    for path in sorted((tmp_path / "one").iterdir()):
-        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
+def test_the_same_evidence_gives_the_same_bytes(report, tmp_path):
+    found = evidence(fitted=500, last=300, oot=2345)
+    write_report(tmp_path, found, measured(found))
+    assert len(list(tmp_path.iterdir())) == 3
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (report.folder / path.name).read_bytes(), path.name
+
+
+def test_no_loans_values_can_be_read_off_the_page(report):
+    page = (report.folder / "evaluation.html").read_text()
+    for value in report.evidence.impacts.values["annual_income"]:
+        assert f"{value:.2f}" not in page
+    for pd in report.evidence.oot.pd:
+        assert f"{pd:.6f}" not in page
+
+
+def test_fairness_is_told_in_page_and_card_as_it_was_measured(report):
+    other = next(one for one in report.fairness.groups if one.attribute == "group" and one.adverse_impact_ratio)
+    ratio, gap = other.adverse_impact_ratio, other.calibration_gap
+    row = report.page.row("By group", other.group)
+    assert row[2] == f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    assert row[5] == f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})".replace("-", "−")
+    assert card_row(report.card, "### By group", other.group) == row
+    assert report.page.row("By group", "unknown")[1:] == ["–"] * 5
+    assert sum(int(one[1]) for one in report.page.rows["By age"][1:]) == 2345
+    assert [one[0] for one in report.page.rows["By age"] if one[0].endswith("(reference)")] == [
+        f"{one.group} (reference)" for one in report.fairness.groups if one.attribute == "age" and one.reference
+    ]
 
 
 def test_names_are_shown_as_they_are_and_never_obeyed(tmp_path):
@@ -211,37 +241,8 @@ def test_names_are_shown_as_they_are_and_never_obeyed(tmp_path):
     assert "| 1 2 |" in card
 
 
-def test_no_loans_values_can_be_read_off_the_page(tmp_path):
+def test_a_report_says_why_fairness_was_not_measured(tmp_path):
     found = evidence(fitted=300, last=200, oot=400)
-    written(tmp_path, found)
-    page = (tmp_path / "evaluation.html").read_text()
-    for value in found.impacts.values["annual_income"]:
-        assert f"{value:.2f}" not in page
-    for pd in found.oot.pd:
-        assert f"{pd:.6f}" not in page
-
-
-def test_fairness_is_told_in_page_and_card_as_it_was_measured(tmp_path):
-    found = evidence(fitted=300, last=200, oot=900)
-    fairness = measured(found)
-    page, card = written(tmp_path, found, fairness)
-    other = next(one for one in fairness.groups if one.attribute == "group" and one.adverse_impact_ratio)
-    ratio, gap = other.adverse_impact_ratio, other.calibration_gap
-    row = page.row("By group", other.group)
-    assert row[2] == f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-    assert row[5] == f"{gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})".replace("-", "−")
-    assert card_row(card, "### By group", other.group) == row
-    assert page.row("By group", "unknown")[1:] == ["–"] * 5
-    assert sum(int(one[1]) for one in page.rows["By age"][1:]) == 900
-    assert [one[0] for one in page.rows["By age"] if one[0].endswith("(reference)")] == [
-        f"{one.group} (reference)" for one in fairness.groups if one.attribute == "age" and one.reference
-    ]
-
-
-def test_a_report_says_that_fairness_was_not_measured_and_why(tmp_path):
-    found = evidence(fitted=300, last=200, oot=400)
-    page, card = written(tmp_path, found)
-    assert "Nothing was measured for this report." in "".join(page.text)
     fairness = measure_fairness({}, found.oot, 0.2)
     page, card = written(tmp_path, found, fairness)
     assert fairness.notes[0] in "".join(page.text)
@@ -251,24 +252,22 @@ def test_a_report_says_that_fairness_was_not_measured_and_why(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rivals": {}, "segments": {}, "true_pd": None, "facts": {}, "parameters": {}},
-        {"impacts": Impacts(values={}, impacts={})},
-        {"impacts": Impacts(values={"x": np.array([], dtype=object)}, impacts={"x": np.array([])})},
+        {"rivals": {}, "segments": {}, "true_pd": None, "facts": {}, "impacts": Impacts(values={}, impacts={})},
+        {"impacts": Impacts(values={"x": np.array([], dtype=object)}, impacts={"x": np.array([])}), "parameters": {}},
         {"impacts": Impacts(values={"x": np.full(30, None, dtype=object)}, impacts={"x": np.full(30, 0.1)})},
         {
             "impacts": Impacts(
                 values={"x": np.array([True, None] * 9, dtype=object)}, impacts={"x": np.tile([1.0, 2], 9)}
             )
         },
-        {"segments": {"one": np.full(354, None, dtype=object)}},
-        {"cutoff": 0.0},
-        {"cutoff": 1.0},
+        {"segments": {"one": np.full(354, None, dtype=object)}, "cutoff": 0.0},
+        {"cutoff": 1.0, "metrics": {"oot_auc": 0.75, "oot_psi": float("nan")}},
         {"true_pd": np.full(354, 0.1), "rivals": {"constant": np.full(354, 0.1)}},
-        {"metrics": {"oot_auc": 0.75, "oot_psi": float("nan")}},
     ],
 )
 def test_a_few_loans_make_a_report(tmp_path, changes):
     page, card = written(tmp_path, evidence(seed=5, fitted=200, last=60, oot=354, base=-2.7, **changes))
+    assert "Nothing was measured for this report." in "".join(page.text)
     assert "354" in page.row("By decision date", "all")
     assert "nan" not in card
     assert "None" not in card
