@@ -7,7 +7,7 @@ import warnings
 import click
 
 from feature_repo.errors import CandorError
-from services.commands import data, decisions, keys, labels, models, operate, watch
+from services.commands import data, decisions, keys, labels, models, operate, promotion, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -26,8 +26,11 @@ for _command in (
     data.materialize,
     data.push,
     models.train,
-    models.promote,
-    models.challenge,
+    promotion.retrain,
+    promotion.promote,
+    promotion.rollback,
+    promotion.promotions,
+    promotion.challenge,
     decisions.serve,
     decisions.score,
     decisions.replay,

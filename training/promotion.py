@@ -1,136 +1,212 @@
-"""The promotion gate: what a candidate must show before it may decide about people."""
+"""Who decides about people: promotion through the gate, and challenges of the champion.
+
+The service follows ``champion.json``, which names champion and challenger. A promotion replaces it last, so that what
+fails before leaves the service alone; the end of a challenge, like a rollback, replaces it first, because it must work
+when MLflow does not. See `training.switch` for what becomes of a command that is killed between.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import msgspec
 
-from feature_repo.errors import GateError, InputError
-from feature_repo.home import Home, write_atomically
-from training.bundle import Bundle, Challenger, Champion, install, load_bundle, read_champion, write_champion
-from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
+from feature_repo.errors import GateError, InputError, UnavailableError
+from feature_repo.home import Home
+from training.bundle import Challenger, Champion, install, read_champion, write_champion
+from training.judgement import DatasetOf, judged
+from training.promotion_gate import DEFAULT_GATE, read_gate, refusals
+from training.promotion_record import Entry, append, begin, end, now, same, signed
+from training.switch import follow, keep_reference, switching, tell_mlflow, use_reference
 
 
-class PromotionGate(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines that a candidate's out-of-time metrics must not cross.
+class Refused(GateError):
+    """A version crossed a line of the gate; the record holds the entry."""
 
-    Parameters
-    ----------
-    min_oot_auc : float
-        Below it the model hardly ranks at all.
-    max_oot_ece : float
-        Above it the PD, and so the price, is wrong on average by more than this.
-    """
-
-    min_oot_auc: float = 0.60
-    max_oot_ece: float = 0.10
-
-    def check(self, metrics: dict[str, float]) -> list[str]:
-        """Return why a candidate is refused; an empty list means that it may go on.
-
-        Examples
-        --------
-        >>> PromotionGate().check({"oot_auc": 0.55, "oot_ece": 0.02})
-        ['oot_auc 0.550 is below 0.6']
-        """
-        refusals: list[str] = []
-        for metric in ("oot_auc", "oot_ece"):
-            if metric not in metrics:
-                refusals.append(f"{metric} was not recorded")
-        if metrics.get("oot_auc", 1.0) < self.min_oot_auc:
-            refusals.append(f"oot_auc {metrics['oot_auc']:.3f} is below {self.min_oot_auc}")
-        if metrics.get("oot_ece", 0.0) > self.max_oot_ece:
-            refusals.append(f"oot_ece {metrics['oot_ece']:.3f} is above {self.max_oot_ece}")
-        return refusals
+    def __init__(self, message: str, entry: Entry) -> None:
+        super().__init__(message)
+        self.entry = entry
 
 
-def promote(home: Home, version: str | None, gate: PromotionGate | None = None) -> tuple[LoggedRun, Bundle]:
-    """Put a registered version in service if it passes the gate.
-
-    The order leaves nothing half-done: the bundle is verified and installed first, then the alias
-    moves, then monitoring's reference and at last the service follow.
+def promote(
+    home: Home,
+    version: str | None,
+    *,
+    dataset_of: DatasetOf | None,
+    by: str = "",
+    why: str = "",
+    gate: Path = DEFAULT_GATE,
+) -> Entry:
+    """Put a registered version in service if it passes the gate, which ends a challenge.
 
     Parameters
     ----------
     home : Home
     version : str or None
         Registered version; None takes the latest.
-    gate : PromotionGate or None
-        Lines to hold; None takes the defaults.
+    dataset_of : callable or None
+        Gives the dataset of a run by its ID, where candidate and champion are compared. None where the home was filled
+        anew, so that a champion is another portfolio's: it is not compared with, and the record says so.
+    by, why : str
+        Who approves it and why, for the record; `by` is the user of the operating system if nobody is named.
+    gate : Path
+        File of the lines to hold.
 
     Raises
     ------
-    GateError
+    Refused
         If the candidate crosses a line; the champion stays.
+    GateError
+        If there is another champion than the one that the candidate was compared with.
+    InputError
+        If there is no such version, or the gate's file is wrong.
+    UnavailableError
+        If MLflow does not answer, or holds a damaged bundle.
     """
-    tracking = Tracking(home)
-    run = tracking.resolve(version)
-    _require(tracking, run, gate, "promoted")
-    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        place = install(home, tracking.download_bundle(run.run_id, Path(folder)))
-        reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
-    bundle = load_bundle(place)
-    tracking.set_champion(run.version)
-    write_atomically(home.profiles / "training.bin", reference)
-    write_champion(home, Champion(bundle=bundle.digest, version=run.version, run_id=run.run_id))
-    return run, bundle
+    began = now()
+    by, why = signed(by, why)
+    lines, digest = read_gate(gate)
+    champion = _champion(home)
+    with judged(home, version) as candidate:
+        entry = Entry(
+            at=began,
+            action="promote",
+            version=candidate.run.version,
+            run_id=candidate.run.run_id,
+            bundle=candidate.bundle.digest,
+            previous=champion,
+            by=by,
+            why=why,
+            gate=digest,
+            lines=candidate.lines(home, champion, lines, dataset_of),
+        )
+        _require(home, entry, "promoted")
+        with switching(home):
+            _require_champion(home, champion, entry.version)
+            install(home, candidate.bundle.path)
+            keep_reference(home, entry.bundle, candidate.reference)
+            begin(home, entry)
+            tell_mlflow(home, entry)
+            use_reference(home, entry)
+            write_champion(home, Champion(bundle=entry.bundle, version=entry.version, run_id=entry.run_id))
+            end(home, entry)
+    return entry
 
 
 def challenge(
-    home: Home, version: str, *, share: float, experiment: str = "", gate: PromotionGate | None = None
-) -> tuple[Champion, Bundle]:
-    """Let a registered version challenge the champion.
+    home: Home,
+    version: str,
+    *,
+    share: float,
+    dataset_of: DatasetOf,
+    experiment: str = "",
+    by: str = "",
+    why: str = "",
+    gate: Path = DEFAULT_GATE,
+) -> Entry:
+    """Let a registered version challenge the champion; other parameters as for `promote`.
 
     Parameters
     ----------
     share : float
-        Share of applicants that it decides on, 0..1; with 0 it only looks on.
+        Share of applicants that it decides on, 0..1; with 0 it only looks on, and no gate is asked.
     experiment : str
         Name of the challenge; empty for ``<version>-against-<champion's version>``.
-    gate : PromotionGate or None
-        Lines that it must hold if it is to decide on anybody; None takes the defaults.
 
     Raises
     ------
     InputError
-        If there is no such version, or it is the champion itself.
-    GateError
+        If there is no such version, or it has the champion's own bundle.
+    Refused
         If it is to decide and crosses a line.
     UnavailableError
-        If there is no champion, or a bundle is damaged.
+        If there is no champion, MLflow does not answer, or a bundle is damaged.
     """
+    began = now()
+    by, why = signed(by, why)
+    lines, digest = read_gate(gate)
     champion = read_champion(home)
-    tracking = Tracking(home)
-    run = tracking.resolve(version)
-    if share > 0:
-        _require(tracking, run, gate, "let decide")
-    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        bundle = load_bundle(install(home, tracking.download_bundle(run.run_id, Path(folder))))
-    if bundle.digest == champion.bundle:
-        raise InputError(f"version {run.version} has the champion's own bundle: there is nothing to compare")
-    challenger = Challenger(
-        bundle=bundle.digest,
-        version=run.version,
-        run_id=run.run_id,
-        experiment=experiment or f"{run.version}-against-{champion.version}",
-        share=share,
-    )
-    challenged = msgspec.structs.replace(champion, challenger=challenger)
-    write_champion(home, challenged)
-    return challenged, bundle
+    with judged(home, version) as candidate:
+        if candidate.bundle.digest == champion.bundle:
+            raise InputError(
+                f"version {candidate.run.version} has the champion's own bundle: there is nothing to compare"
+            )
+        entry = Entry(
+            at=began,
+            action="challenge",
+            version=candidate.run.version,
+            run_id=candidate.run.run_id,
+            bundle=candidate.bundle.digest,
+            previous=champion,
+            by=by,
+            why=why,
+            gate=digest if share else "",
+            lines=candidate.lines(home, champion, lines, dataset_of) if share else (),
+            experiment=experiment or f"{candidate.run.version}-against-{champion.version}",
+            share=share,
+        )
+        _require(home, entry, "let decide")
+        challenger = Challenger(
+            bundle=entry.bundle,
+            version=entry.version,
+            run_id=entry.run_id,
+            experiment=entry.experiment,
+            share=share,
+        )
+        with switching(home):
+            _require_champion(home, champion, entry.version)
+            install(home, candidate.bundle.path)
+            begin(home, entry)
+            tell_mlflow(home, entry)
+            write_champion(home, msgspec.structs.replace(champion, challenger=challenger))
+            end(home, entry)
+    return entry
 
 
-def stop_challenge(home: Home) -> Challenger | None:
-    """End the challenge, if there is one, and return who challenged."""
-    champion = read_champion(home)
-    if champion.challenger is not None:
+def stop_challenge(home: Home, *, by: str = "", why: str = "") -> Entry | None:
+    """End the challenge, whether or not MLflow answers, and return its entry; None if there was none."""
+    by, why = signed(by, why)
+    with switching(home) as finished:
+        champion = read_champion(home)
+        ended = champion.challenger
+        if ended is None:
+            return finished if finished is not None and finished.action == "stop" else None
+        entry = Entry(
+            at=now(),
+            action="stop",
+            version=ended.version,
+            run_id=ended.run_id,
+            bundle=ended.bundle,
+            previous=champion,
+            by=by,
+            why=why,
+            experiment=ended.experiment,
+            share=ended.share,
+        )
+        begin(home, entry)
         write_champion(home, msgspec.structs.replace(champion, challenger=None))
-    return champion.challenger
+        entry = follow(home, entry)
+        end(home, entry)
+    return entry
 
 
-def _require(tracking: Tracking, run: LoggedRun, gate: PromotionGate | None, done: str) -> None:
-    refusals = (gate or PromotionGate()).check(tracking.metrics(run.run_id))
-    if refusals:
-        raise GateError(f"version {run.version} is not {done}: {'; '.join(refusals)}")
+def _require(home: Home, entry: Entry, done: str) -> None:
+    reasons = refusals(entry.lines)
+    if reasons:
+        refused = msgspec.structs.replace(entry, outcome="refused")
+        with switching(home):
+            append(home, refused)
+        raise Refused(f"version {entry.version} is not {done}: {'; '.join(reasons)}", refused)
+
+
+def _champion(home: Home) -> Champion | None:
+    try:
+        return read_champion(home)
+    except UnavailableError:
+        return None
+
+
+def _require_champion(home: Home, compared: Champion | None, version: str) -> None:
+    found = _champion(home)
+    if (found is None) != (compared is None) or (found and compared and not same(found, compared)):
+        raise GateError(f"the champion has changed while version {version} was compared with it: try again")

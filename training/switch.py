@@ -45,10 +45,10 @@ def follow(home: Home, entry: Entry) -> Entry:
             step(home, entry)
         except CandorError as error:
             trouble.append(str(error))
-    if trouble:
-        how = f"; `candor rollback --to {entry.version}` tries again" if entry.action != "stop" else ""
-        return msgspec.structs.replace(entry, trouble="; ".join(trouble) + how)
-    return entry
+    if not trouble:
+        return entry
+    again = f"; `candor rollback --to {entry.version}` tries again" if entry.action in ("promote", "rollback") else ""
+    return msgspec.structs.replace(entry, trouble="; ".join(trouble) + again)
 
 
 def tell_mlflow(home: Home, entry: Entry) -> None:
@@ -101,11 +101,24 @@ def _finish(home: Home) -> Entry | None:
     if begun is None:
         return None
     if not _took_effect(home, begun):
-        end(home, msgspec.structs.replace(begun, outcome="cut off"))
+        end(home, msgspec.structs.replace(begun, outcome="cut off", trouble=_take_back(home)))
         return None
     done = follow(home, begun)
     end(home, done)
     return done
+
+
+def _take_back(home: Home) -> str:
+    """Let MLflow say again what the service does, and return why it could not."""
+    try:
+        champion = read_champion(home)
+        tracking = Tracking(home)
+        tracking.set_champion(champion.version)
+        if champion.challenger is not None:
+            tracking.set_challenger(champion.challenger.version)
+    except CandorError as error:
+        return str(error)
+    return ""
 
 
 def _took_effect(home: Home, begun: Entry) -> bool:

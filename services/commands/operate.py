@@ -54,7 +54,7 @@ def demo(
         outcome = pipeline.train(home, oot_start=oot_start, seed=seed, store=store)
         say(present.trained(outcome))
     with step(f"promote version {outcome.run.version}"):
-        put_in_service(home, outcome.run.version)
+        put_in_service(home, outcome.run.version, dataset_of=None, why="demo")
     with step("score the latest applicant with complete features"):
         decision = pipeline.score_latest(home)
     if as_json:

@@ -14,8 +14,7 @@ import pytest
 
 from feature_repo.home import Home
 from feature_repo.portfolios.ingest import ingest
-from services import embedded, intake, pipeline
-from training.promotion import promote
+from services import embedded, intake, lifecycle, pipeline
 
 PROJECT = Path(__file__).resolve().parents[2]
 REAL_DATA = PROJECT.parent / "shared" / "data"
@@ -38,8 +37,8 @@ def finished(tmp_path_factory):
         ingest(home, "simulated", applicants=2500)
         store = intake.materialize(home)
         outcome = pipeline.train(home, store=store)
-        _, bundle = promote(home, outcome.run.version)
-        yield Finished(home, outcome, bundle.digest, json.loads(pipeline.score_latest(home)))
+        entry = lifecycle.promote(home, outcome.run.version, dataset=outcome.dataset)
+        yield Finished(home, outcome, entry.bundle, json.loads(pipeline.score_latest(home)))
     finally:
         embedded.stop(home)
 

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from feature_repo.errors import GateError, InputError
-from services import pipeline
+from services import lifecycle, pipeline
 from training.bundle import bundle_path, load_bundle, read_champion
-from training.promotion import PromotionGate, challenge
+from training.promotion_gate import DEFAULT_GATE
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,13 @@ def test_a_promotion_ends_the_challenge(finished, candor, other):
     assert read_champion(finished.home).challenger is None
 
 
-def test_who_may_not_challenge(finished, candor, other):
-    strict = PromotionGate(min_oot_auc=0.999)
+def test_who_may_not_challenge(finished, candor, other, tmp_path):
+    strict = tmp_path / "gate.toml"
+    strict.write_text(DEFAULT_GATE.read_text().replace("min_oot_auc = 0.60", "min_oot_auc = 0.999"))
     with pytest.raises(GateError, match="is not let decide: oot_auc"):
-        challenge(finished.home, other, share=0.1, gate=strict)
-    challenge(finished.home, other, share=0.0, gate=strict)  # it decides on nobody
+        lifecycle.challenge(finished.home, other, share=0.1, gate=strict)
+    lifecycle.challenge(finished.home, other, share=0.0, gate=strict)  # it decides on nobody
     with pytest.raises(InputError, match="the champion's own bundle"):
-        challenge(finished.home, finished.outcome.run.version, share=0.1)
+        lifecycle.challenge(finished.home, finished.outcome.run.version, share=0.1)
     for words in (["999"], [], [other, "--stop"], [other, "--share", "1.5"]):
         assert candor("challenge", *words, ok=False).returncode == 2

@@ -9,10 +9,10 @@ from mlflow import MlflowClient
 from feature_repo.errors import GateError, UnavailableError
 from monitoring.decision_log import DecisionLog
 from monitoring.profiles import read_profile, summaries
-from services import pipeline
+from services import lifecycle, pipeline
 from services.scoring.once import decide_once
 from training.bundle import bundle_path, load_bundle, read_champion
-from training.promotion import PromotionGate, promote
+from training.promotion_gate import DEFAULT_GATE
 from training.tracking import MODEL_NAME
 
 
@@ -95,14 +95,16 @@ def test_a_damaged_bundle_is_repaired_by_promoting_again(finished):
     (place / "plan.json").write_bytes(b"{}")
     with pytest.raises(UnavailableError, match=r"plan\.json does not match its checksum"):
         load_bundle(place)
-    promote(finished.home, finished.outcome.run.version)
+    lifecycle.promote(finished.home, finished.outcome.run.version)
     assert load_bundle(place).digest == finished.bundle_digest
 
 
-def test_a_model_below_the_line_is_refused_and_the_champion_stays(finished):
+def test_a_model_below_the_line_is_refused_and_the_champion_stays(finished, tmp_path):
+    strict = tmp_path / "gate.toml"
+    strict.write_text(DEFAULT_GATE.read_text().replace("min_oot_auc = 0.60", "min_oot_auc = 0.999"))
     before = finished.home.champion_path.read_bytes()
     with pytest.raises(GateError, match=r"oot_auc 0\.\d+ is below 0\.999"):
-        promote(finished.home, finished.outcome.run.version, PromotionGate(min_oot_auc=0.999))
+        lifecycle.promote(finished.home, finished.outcome.run.version, gate=strict)
     assert finished.home.champion_path.read_bytes() == before
 
 

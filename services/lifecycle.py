@@ -1,0 +1,159 @@
+"""The life of a champion, where it needs feature store and training together: promote, challenge, retrain."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from feature_repo.errors import UnavailableError
+from feature_repo.home import Home
+from services import pipeline
+from services.train import DEFAULT_SEED
+from training import promotion
+from training.dataset import Dataset
+from training.judgement import DatasetOf
+from training.promotion import Refused
+from training.promotion_gate import DEFAULT_GATE, read_gate
+from training.promotion_record import Entry, now, signed
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining came to.
+
+    Parameters
+    ----------
+    entry : Entry
+        Of the record: done, or refused with what the gate said.
+    refusal : str
+        Why the champion stays; empty if the new model is in service.
+    """
+
+    outcome: pipeline.TrainOutcome
+    entry: Entry
+    refusal: str = ""
+
+
+class _Holder(msgspec.Struct):
+    by: str
+    why: str
+    since: datetime
+    pid: int
+
+
+def promote(
+    home: Home,
+    version: str | None,
+    *,
+    by: str = "",
+    why: str = "",
+    gate: Path = DEFAULT_GATE,
+    dataset: Dataset | None = None,
+) -> Entry:
+    """Put a registered version in service if it passes the gate; see `training.promotion.promote`.
+
+    Parameters
+    ----------
+    dataset : Dataset or None
+        That on which the version was trained; None builds it again, where there is a champion to compare with.
+    """
+    return promotion.promote(home, version, dataset_of=_datasets(home, dataset), by=by, why=why, gate=gate)
+
+
+def challenge(
+    home: Home,
+    version: str,
+    *,
+    share: float,
+    experiment: str = "",
+    by: str = "",
+    why: str = "",
+    gate: Path = DEFAULT_GATE,
+) -> Entry:
+    """Let a registered version challenge the champion; see `training.promotion.challenge`."""
+    return promotion.challenge(
+        home,
+        version,
+        share=share,
+        dataset_of=_datasets(home, None),
+        experiment=experiment,
+        by=by,
+        why=why,
+        gate=gate,
+    )
+
+
+def retrain(
+    home: Home,
+    *,
+    oot_start: datetime | None = None,
+    trials: int = 0,
+    seed: int = DEFAULT_SEED,
+    by: str = "",
+    why: str = "",
+    gate: Path = DEFAULT_GATE,
+) -> Retrained:
+    """Train as of the home's clock, compare with the champion, and promote, or let the champion stay.
+
+    Parameters
+    ----------
+    oot_start : datetime or None
+        UTC; None means the portfolio's.
+    trials : int
+        How many sets of hyperparameters to try; 0 searches nothing.
+
+    Raises
+    ------
+    UnavailableError
+        If another retraining is under way in this home.
+    GateError, InputError
+        As for `services.train.train`.
+    """
+    by, why = signed(by, why)
+    read_gate(gate)  # an hour of training later is late to find a mistake in it
+    with _only_one(home, by, why):
+        outcome = pipeline.train(home, oot_start=oot_start, seed=seed, trials=trials)
+        try:
+            entry = promote(home, outcome.run.version, by=by, why=why, gate=gate, dataset=outcome.dataset)
+        except Refused as refused:
+            return Retrained(outcome, refused.entry, str(refused))
+    return Retrained(outcome, entry)
+
+
+def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:
+    return lambda run_id: pipeline.rebuild(home, run_id) if dataset is None else dataset
+
+
+@contextmanager
+def _only_one(home: Home, by: str, why: str) -> Iterator[None]:
+    """Hold the home's turn to retrain, which a killed process gives back, or say who does."""
+    path = home.root / ".retrain.lock"
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+b") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnavailableError(f"a retraining is under way in this home{_told(stream.read())}") from None
+        stream.truncate()
+        stream.write(msgspec.json.encode(_Holder(by, why, now(), os.getpid())))
+        stream.flush()
+        yield
+
+
+def _told(holder: bytes) -> str:
+    try:
+        found = msgspec.json.decode(holder, type=_Holder)
+    except msgspec.MsgspecError:  # it has not yet said who it is
+        return ""
+    return f", by {found.by} since {found.since:%Y-%m-%d %H:%M} UTC (process {found.pid}): wait for it, or end it"

@@ -1,0 +1,454 @@
+"""Gate, promotion, rollback and retraining on a finished home, with real models, MLflow and a service that follows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from litestar.testing import TestClient
+from mlflow import MlflowClient
+
+from feature_repo.errors import GateError, InputError
+from services import cli, lifecycle, pipeline
+from services.scoring import champion as follower
+from services.scoring.app import create_app
+from tests.integration.conftest import PROJECT
+from training import promotion
+from training.bundle import bundle_path, load_bundle, read_champion
+from training.model import Parameters
+from training.promotion import Refused
+from training.promotion_gate import DEFAULT_GATE
+from training.promotion_record import read_record, record_path
+from training.rollback import rollback
+from training.tracking import MODEL_NAME, REFERENCE_PROFILE, Tracking
+
+STUMP = Parameters(max_depth=1, max_rounds=1)
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Killed(BaseException):
+    """Ends a command where a signal could have."""
+
+
+@pytest.fixture(scope="module")
+def home(finished):
+    """The finished home, as it was before and is again after."""
+    yield finished.home
+    lifecycle.promote(finished.home, finished.outcome.run.version, dataset=finished.outcome.dataset)
+
+
+@pytest.fixture(scope="module")
+def first(finished):
+    return finished.outcome.run.version
+
+
+@pytest.fixture(scope="module")
+def second(home):
+    """A version with other bytes, and as good."""
+    return pipeline.train(home, seed=8)
+
+
+@pytest.fixture(scope="module")
+def stump(home):
+    """A version that hardly ranks."""
+    return pipeline.train(home, parameters=STUMP)
+
+
+@pytest.fixture
+def start(home, first, finished):
+    """The first version in service, and nothing recorded."""
+    lifecycle.promote(home, first, dataset=finished.outcome.dataset)
+    record_path(home).unlink()
+
+
+@pytest.fixture
+def here(home, capsys, monkeypatch):
+    """Run the command line in this process: exit code, output, last line on stderr."""
+
+    def run(*words, root=home.root):
+        for name in [name for name in os.environ if name.startswith("CANDOR_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("CANDOR_HOME", str(root))
+        monkeypatch.setattr(sys, "argv", ["candor", *words])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def lax(tmp_path):
+    """A gate that lets the worse pass."""
+    text = DEFAULT_GATE.read_text().replace("= 0.0 ", "= 1.0 ").replace("min_oot_auc = 0.60", "min_oot_auc = 0.0")
+    (tmp_path / "lax.toml").write_text(text)
+    return tmp_path / "lax.toml"
+
+
+@pytest.fixture
+def strict(tmp_path):
+    """A gate that lets nobody pass."""
+    (tmp_path / "strict.toml").write_text(DEFAULT_GATE.read_text().replace("min_oot_auc = 0.60", "min_oot_auc = 0.999"))
+    return tmp_path / "strict.toml"
+
+
+def aliases(home):
+    found = MlflowClient(home.mlflow_uri, home.mlflow_uri).get_registered_model(MODEL_NAME).aliases
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def reference(home, outcome, folder):
+    return Tracking(home).download(outcome.run.run_id, REFERENCE_PROFILE, folder).read_bytes()
+
+
+@pytest.mark.usefixtures("start")
+def test_a_worse_challenger_is_refused_with_the_reason_and_the_champion_stays(home, here, first, stump):
+    before = home.champion_path.read_bytes(), aliases(home), (home.profiles / "training.bin").read_bytes()
+    version = stump.run.version
+    done = here("promote", version, "--by", "Ana", "--why", "try it", "--json")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"candor: version {version} is not promoted: ")
+    assert f"below that of version {first}" in last
+    assert "Traceback" not in done.stderr
+    (entry,) = read_record(home)
+    assert json.loads(msgspec.json.encode(entry)) == json.loads(done.stdout)
+    assert (entry.action, entry.outcome, entry.version, entry.by, entry.why) == (
+        "promote",
+        "refused",
+        version,
+        "Ana",
+        "try it",
+    )
+    crossed = {line.name: line for line in entry.lines if not line.passed}
+    assert "auc_difference" in crossed
+    assert crossed["auc_difference"].value < 0
+    assert before == (home.champion_path.read_bytes(), aliases(home), (home.profiles / "training.bin").read_bytes())
+    assert "FAILED  auc_difference" in here("promote", version).stderr
+
+
+@pytest.mark.usefixtures("start")
+def test_it_may_look_on_but_not_decide(home, stump):
+    with pytest.raises(Refused, match="is not let decide: .*AUC"):
+        lifecycle.challenge(home, stump.run.version, share=0.1)
+    assert read_champion(home).challenger is None
+    lifecycle.challenge(home, stump.run.version, share=0.0)
+    assert read_champion(home).challenger.version == stump.run.version
+
+
+@pytest.mark.usefixtures("start")
+def test_a_promotion_is_signed_recorded_and_told_to_mlflow(home, here, first, second, tmp_path):
+    version = second.run.version
+    here("challenge", version)
+    assert aliases(home)["challenger"] == version
+    told = json.loads(here("promote", version, "--by", "Ana Ramos", "--why", "review", "--json").stdout)
+    assert {"version", "run_id", "bundle"} <= set(told)
+    champion = read_champion(home)
+    assert (champion.version, champion.bundle, champion.challenger) == (version, told["bundle"], None)
+    assert aliases(home) == {"champion": version, "archived": first}
+    tags = MlflowClient(home.mlflow_uri, home.mlflow_uri).get_model_version(MODEL_NAME, version).tags
+    _, entry = read_record(home)
+    assert tags == {
+        "approved_by": "Ana Ramos",
+        "approved_why": "review",
+        "approved_at": entry.at.isoformat(),
+        "gate_digest": entry.gate,
+        "bundle": champion.bundle,
+    }
+    assert (entry.outcome, entry.previous.version) == ("done", first)
+    assert {"auc_difference", "brier_difference", "oot_psi", "guard", "score_us"} <= {line.name for line in entry.lines}
+    assert all(line.passed for line in entry.lines)
+    assert (home.profiles / "training.bin").read_bytes() == reference(home, second, tmp_path)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_gate_of_ones_own_is_held_and_its_digest_recorded(home, second, strict, tmp_path):
+    with pytest.raises(Refused, match=r"oot_auc 0\.\d+ is below 0\.999") as refused:
+        lifecycle.promote(home, second.run.version, gate=strict)
+    assert refused.value.entry.gate != lifecycle.promote(home, second.run.version).gate
+    with pytest.raises(InputError, match=r"none\.toml"):
+        lifecycle.promote(home, second.run.version, gate=tmp_path / "none.toml")
+
+
+@pytest.mark.usefixtures("start")
+def test_loans_that_are_not_those_trained_on_are_refused(home, second):
+    other = replace(second.dataset, digest="sha256:0")
+    with pytest.raises(Refused, match="the loans are not those that it was trained on: train again"):
+        lifecycle.promote(home, second.run.version, dataset=other)
+
+    def gone(run_id):
+        raise GateError(f"the sources no longer give the dataset of run {run_id}")
+
+    with pytest.raises(Refused, match=f"no longer give the dataset of run {second.run.run_id}"):
+        promotion.promote(home, second.run.version, dataset_of=gone)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, second):
+    place = bundle_path(home, read_champion(home).bundle)
+    (place / "plan.json").write_bytes(b"{}")
+    entry = lifecycle.promote(home, second.run.version)
+    (line,) = (line for line in entry.lines if line.name == "champion")
+    assert (line.passed, "damaged" in line.note, "plan.json" in line.note) == (True, True, True)
+    assert rollback(home).version == first  # its bundle is had again from MLflow
+    assert load_bundle(place).digest == read_champion(home).bundle
+    home.champion_path.write_bytes(b"{")
+    (line,) = (line for line in lifecycle.promote(home, second.run.version).lines if line.name == "champion")
+    assert (line.passed, "is damaged" in line.note) == (True, True)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_champion_of_the_portfolio_before_is_not_compared_with_and_the_record_says_so(home, first, stump):
+    entry = promotion.promote(home, stump.run.version, dataset_of=None)
+    assert [line.note for line in entry.lines if line.name == "champion"] == [
+        f"not compared with version {first}, which is of the portfolio before"
+    ]
+    assert rollback(home).version == first
+
+
+@pytest.mark.usefixtures("start")
+def test_a_champion_that_changes_during_the_comparison_is_not_overwritten(home, first, second, stump, lax):
+    def meanwhile(_):
+        lifecycle.promote(home, stump.run.version, gate=lax, dataset=stump.dataset)
+        return second.dataset
+
+    with pytest.raises(GateError, match="has changed while"):
+        promotion.promote(home, second.run.version, dataset_of=meanwhile)
+    assert read_champion(home).version == stump.run.version
+    assert rollback(home).version == first
+
+
+@pytest.mark.usefixtures("start")
+def test_rollbacks_go_further_back_and_never_forth(home, here, first, second, stump, lax, tmp_path):
+    lifecycle.promote(home, second.run.version)
+    lifecycle.promote(home, stump.run.version, gate=lax)
+    assert aliases(home) == {"champion": stump.run.version, "archived": second.run.version}
+
+    told = json.loads(here("rollback", "--why", "approvals fell", "--json").stdout)
+    assert (told["version"], told["previous"]["version"]) == (second.run.version, stump.run.version)
+    assert aliases(home) == {"champion": second.run.version, "archived": stump.run.version}
+    assert (home.profiles / "training.bin").read_bytes() == reference(home, second, tmp_path)
+
+    assert here("rollback").stdout.startswith(f"version {first} is champion")
+    done = here("rollback")
+    assert done.returncode == 1
+    assert f"no champion before version {first}" in done.stderr.splitlines()[-1]
+    assert read_champion(home).version == first
+
+    done = here("rollback", "--to", "999")
+    assert done.returncode == 2
+    assert "version 999 was never champion here" in done.stderr.splitlines()[-1]
+    assert rollback(home, second.run.version).version == second.run.version
+    assert read_champion(home).version == second.run.version
+
+    lines = here("promotions").stdout.splitlines()
+    assert [line[2:].split()[2] for line in lines[1:]] == ["promote", "promote", *["rollback"] * 3]
+    assert [line.startswith("*") for line in lines] == [False] * 5 + [True]
+    assert "approvals fell" in lines[3]
+    everything = json.loads(here("promotions", "--json").stdout)["promotions"]
+    assert [one["version"] for one in everything] == [line[2:].split()[4] for line in lines[1:]]
+
+
+@pytest.mark.usefixtures("start")
+def test_a_running_service_follows_promotion_and_rollback_without_a_restart(
+    home, candor, first, second, finished, monkeypatch
+):
+    monkeypatch.setattr(follower, "_LOOK_EVERY", 0.05)
+    asked = {"applicant_id": finished.decision["applicant_id"], "purchase_amount": 900, "term_months": 6}
+
+    def decided_by(client, wanted):
+        for _ in range(200):
+            answer = client.post("/predict", json=asked)
+            assert answer.status_code == 200  # not one request is dropped over it
+            model = answer.json()["model"]
+            if model["version"] == wanted:
+                return model
+            time.sleep(0.02)
+        raise AssertionError(f"still {model}")
+
+    with TestClient(create_app(home)) as client:
+        before = decided_by(client, first)
+        lifecycle.promote(home, second.run.version, dataset=second.dataset)
+        after = decided_by(client, second.run.version)
+        assert after["bundle"] == read_champion(home).bundle != before["bundle"]
+        candor("rollback")
+        assert decided_by(client, first) == before
+
+
+@pytest.mark.usefixtures("start")
+def test_a_rollback_needs_no_mlflow_and_can_be_told_to_it_later(home, first, second, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    lifecycle.promote(home, second.run.version)
+    entry = rollback(replace(home, mlflow_override="http://127.0.0.1:9"))
+    assert read_champion(home).version == first == entry.version
+    assert "127.0.0.1:9" in entry.trouble
+    assert f"candor rollback --to {first}" in entry.trouble
+    assert aliases(home)["champion"] == second.run.version
+    assert rollback(home, first).trouble == ""
+    assert aliases(home)["champion"] == first
+
+
+PROMOTE = ["begin", "tell_mlflow", "use_reference", "write_champion", "end"]
+ROLLBACK = ["begin", "write_champion", "follow", "end"]
+
+
+def killed_after(monkeypatch, module, step, command):
+    whole = getattr(module, step)
+
+    def dies(*given):
+        whole(*given)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, dies)
+        with pytest.raises(Killed):
+            command()
+
+
+@pytest.mark.usefixtures("start")
+@pytest.mark.parametrize("step", PROMOTE)
+def test_a_promotion_killed_after_any_step_is_mended_by_repeating_it(home, first, second, monkeypatch, step, tmp_path):
+    def command():
+        return lifecycle.promote(home, second.run.version, dataset=second.dataset)
+
+    killed_after(monkeypatch, promotion, step, command)
+    took_effect = step in ("write_champion", "end")
+    champion = read_champion(home)
+    assert champion.version == (second.run.version if took_effect else first)
+    assert load_bundle(bundle_path(home, champion.bundle)).digest == champion.bundle
+    command()
+    assert read_champion(home).version == second.run.version
+    assert aliases(home) == {"champion": second.run.version, "archived": first}
+    assert (home.profiles / "training.bin").read_bytes() == reference(home, second, tmp_path)
+    outcomes = [entry.outcome for entry in read_record(home)]
+    assert outcomes == (["done", "done"] if took_effect else ["cut off", "done"])
+    assert rollback(home).version == first
+
+
+@pytest.mark.usefixtures("start")
+def test_a_promotion_that_is_cut_off_and_given_up_is_taken_back_in_mlflow(home, first, second, stump, monkeypatch):
+    killed_after(
+        monkeypatch,
+        promotion,
+        "tell_mlflow",
+        lambda: lifecycle.promote(home, second.run.version, dataset=second.dataset),
+    )
+    assert aliases(home)["champion"] == second.run.version
+    lifecycle.challenge(home, stump.run.version, share=0.0)
+    assert {alias: aliases(home)[alias] for alias in ("champion", "challenger")} == {
+        "champion": first,
+        "challenger": stump.run.version,
+    }
+
+
+@pytest.mark.usefixtures("start")
+@pytest.mark.parametrize("step", ROLLBACK)
+def test_a_rollback_killed_after_any_step_is_finished_by_repeating_it_and_goes_no_further(
+    home, first, second, stump, monkeypatch, step, tmp_path
+):
+    from training import rollback as module
+
+    lifecycle.promote(home, second.run.version, dataset=second.dataset)
+    killed_after(monkeypatch, module, step, lambda: module.rollback(home))
+    if step == "end":  # it had ended: another one would go further
+        assert read_record(home)[-1].action == "rollback"
+    else:
+        assert module.rollback(home).version == first
+    assert read_champion(home).version == first
+    assert aliases(home) == {"champion": first, "archived": second.run.version}
+    outcomes = [(entry.action, entry.outcome) for entry in read_record(home)[1:]]
+    assert outcomes == [("rollback", "cut off")] * (step == "begin") + [("rollback", "done")]
+
+
+@pytest.mark.usefixtures("start")
+def test_a_promotion_killed_by_a_signal_leaves_the_service_alone_and_no_lock(home, first, second):
+    code = f"""
+import os, signal
+from pathlib import Path
+from feature_repo.home import Home
+from training import promotion
+promotion.use_reference = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from services import lifecycle
+home = Home(Path({str(home.root)!r}))
+promotion.promote(home, {second.run.version!r}, dataset_of=lambda run_id: lifecycle.pipeline.rebuild(home, run_id))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert read_champion(home).version == first
+    lifecycle.promote(home, second.run.version)
+    assert [entry.outcome for entry in read_record(home)] == ["cut off", "done"]
+
+
+@pytest.mark.usefixtures("start")
+def test_a_challenge_killed_on_its_way_is_stopped_or_finished(home, second, monkeypatch):
+    version = second.run.version
+
+    def command():
+        return promotion.challenge(home, version, share=0.0, dataset_of=lambda _: second.dataset)
+
+    killed_after(monkeypatch, promotion, "tell_mlflow", command)
+    assert aliases(home)["challenger"] == version
+    assert promotion.stop_challenge(home) is None  # it never began, and MLflow is told so
+    assert "challenger" not in aliases(home)
+    command()
+    killed_after(monkeypatch, promotion, "write_champion", lambda: promotion.stop_challenge(home))
+    assert read_champion(home).challenger is None
+    assert promotion.stop_challenge(home).version == version
+    assert "challenger" not in aliases(home)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_retraining_compares_promotes_and_reports(home, here, first):
+    done = here("retrain", "--trials", "0", "--seed", "9", "--by", "scheduler", "--why", "drift alert", "--json")
+    told = json.loads(done.stdout)
+    entry = read_record(home)[-1]
+    assert (entry.by, entry.why, entry.version) == ("scheduler", "drift alert", told["train"]["version"])
+    assert entry.previous.version == first
+    assert "auc_difference" in {line["name"] for line in told["promotion"]["lines"]}
+    assert read_champion(home).version == told["promotion"]["version"] != first
+    assert os.path.isfile(told["train"]["report"])
+
+
+@pytest.mark.usefixtures("start")
+def test_a_retraining_that_is_no_better_than_allowed_stops_with_a_report(home, here, strict):
+    before = home.champion_path.read_bytes()
+    done = here("retrain", "--trials", "0", "--gate", str(strict))
+    assert done.returncode == 1
+    assert "FAILED  oot_auc" in done.stdout
+    assert "report   " in done.stdout
+    assert "is not promoted: oot_auc" in done.stdout.splitlines()[-1]
+    assert home.champion_path.read_bytes() == before
+
+
+def test_a_second_retraining_is_told_who_is_at_it_and_the_first_is_not_disturbed(home, here):
+    with lifecycle._only_one(home, "night shift", "monthly"):
+        done = here("retrain")
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert f"by night shift since {time.gmtime().tm_year}-" in last
+        assert f"process {os.getpid()}" in last
+    with lifecycle._only_one(home, "day shift", ""):
+        pass
+
+
+def test_nobody_to_go_back_to_in_an_empty_home(here, tmp_path):
+    done = here("rollback", root=tmp_path / "new")
+    assert done.returncode == 1
+    assert "there is no champion to go back to" in done.stderr.splitlines()[-1]
+    assert "nothing was promoted yet" in here("promotions", root=tmp_path / "new").stdout

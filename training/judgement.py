@@ -1,0 +1,111 @@
+"""A registered version before the gate: fetched and verified, measured, and compared with the champion."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.errors import GateError, InputError, UnavailableError
+from feature_repo.home import Home
+from training.bundle import Bundle, Champion, bundle_path, load_bundle
+from training.dataset import Dataset
+from training.promotion_checks import bundle_lines, comparison_lines
+from training.promotion_gate import GateLine, PromotionGate, metric_lines
+from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
+
+DatasetOf = Callable[[str], Dataset]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A registered version that may come into service.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Verified, in a folder that goes away.
+    reference : bytes
+        Profile of the loans that it was trained on.
+    """
+
+    tracking: Tracking
+    run: LoggedRun
+    bundle: Bundle
+    reference: bytes
+
+    def lines(
+        self, home: Home, champion: Champion | None, gate: PromotionGate, dataset_of: DatasetOf | None
+    ) -> tuple[GateLine, ...]:
+        """Return what the gate says of it, alone and against the champion."""
+        alone = metric_lines(gate, self.tracking.metrics(self.run.run_id)) + bundle_lines(gate, self.bundle)
+        return tuple(alone + self._against(home, champion, gate, dataset_of))
+
+    def _against(
+        self, home: Home, champion: Champion | None, gate: PromotionGate, dataset_of: DatasetOf | None
+    ) -> list[GateLine]:
+        """Compare with the champion, where there is one that can still score: a damaged one must be replaceable."""
+        if champion is None:
+            damaged = home.champion_path.exists()
+            return _champion_line(
+                f"{home.champion_path} is damaged" if damaged else "there is no champion to compare with"
+            )
+        name = f"version {champion.version}"
+        if champion.bundle == self.bundle.digest:
+            return _champion_line(f"the same bundle as that of {name}, the champion")
+        if dataset_of is None:
+            return _champion_line(f"not compared with {name}, which is of the portfolio before")
+        try:
+            standing = load_bundle(bundle_path(home, champion.bundle))
+        except UnavailableError as error:
+            return _champion_line(f"not compared with {name}, which is damaged: {error}")
+        try:
+            dataset = dataset_of(self.run.run_id)
+        except (GateError, InputError) as error:
+            return _champion_line(f"cannot be compared with {name}: {error}", passed=False)
+        if dataset.digest != self.bundle.manifest.dataset_digest:
+            changed = "the loans are not those that it was trained on: train again"
+            return _champion_line(f"cannot be compared with {name}: {changed}", passed=False)
+        aside = self._head_start(champion, dataset)
+        return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside)
+
+    def _head_start(self, champion: Champion, dataset: Dataset) -> str:
+        """Tell if the champion was fitted on some of the loans that it is compared on, which speaks for it."""
+        try:
+            start = self.tracking.params(champion.run_id).get("oot_start", "")
+        except UnavailableError:  # another MLflow than when it was trained
+            return ""
+        if start and datetime.fromisoformat(start) > dataset.oot_start:
+            return f"; version {champion.version} was fitted on those before {start[:10]}"
+        return ""
+
+
+@contextmanager
+def judged(home: Home, version: str | None) -> Iterator[Judged]:
+    """Fetch a registered version from MLflow and verify its bundle.
+
+    Parameters
+    ----------
+    version : str or None
+        None takes the latest.
+
+    Raises
+    ------
+    InputError
+        If there is no such version.
+    UnavailableError
+        If MLflow does not answer, or holds a damaged bundle.
+    """
+    tracking = Tracking(home)
+    run = tracking.resolve(version)
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        bundle = load_bundle(tracking.download_bundle(run.run_id, Path(folder)))
+        reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
+        yield Judged(tracking, run, bundle, reference)
+
+
+def _champion_line(note: str, *, passed: bool = True) -> list[GateLine]:
+    return [GateLine("champion", None, None, passed, note)]
