@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from feature_repo.home import REPO_PATH, Home
+from validation.runs import report_path
 
 if TYPE_CHECKING:
     from feature_repo.portfolios.ingest import IngestReport
@@ -44,15 +45,14 @@ def trained(outcome: TrainOutcome) -> str:
 
 
 def gates(home: Home, results: Sequence[GateResult]) -> str:
-    """Return one line a table and where the Data Docs are."""
-    lines: list[str] = []
+    """Return a table of one line a gate, what was found below it, and where the report is."""
+    lines = [f"{'gate':<20} {'result':<7}{'rows':>12}{'checks':>8}{'critical':>10}{'warnings':>10}{'set aside':>11}"]
     for result in results:
+        counts = f"{result.rows:>12,}{result.checked:>8}{len(result.failures):>10}{len(result.warnings):>10}"
         verdict = "passed" if result.passed else "FAILED"
-        lines.append(
-            f"{verdict}  {result.name:20} {result.rows:>10,} rows, {result.checked} checks  {result.note}".rstrip()
-        )
-        lines += [f"        critical  {finding}" for finding in result.failures]
-        lines += [f"        warning   {finding}" for finding in result.warnings]
+        lines.append(f"{result.name:<20} {verdict:<7}{counts}{result.quarantined:>11,}  {result.note}".rstrip())
+        lines += [f"    critical  {finding}" for finding in result.failures]
+        lines += [f"    warning   {finding}" for finding in result.warnings]
     return "\n".join([*lines, f"Data Docs: {data_docs(home)}"])
 
 
@@ -72,7 +72,7 @@ def pushed(view: str, done: Pushed) -> str:
 
 def data_docs(home: Home) -> Path:
     """Return the first page of the Data Docs."""
-    return home.reports / "data-docs" / "index.html"
+    return report_path(home)
 
 
 def decision(answer: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Data Docs that open without a network: Great Expectations renders the sections, we the page.
 
 Its own pages load style sheets and scripts from content delivery networks. The sections do not, so
-they are set in a page of our own, with an index over the latest result of every gate.
+they are set in a page of our own, with an index over the latest result of every gate and the history of runs.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from markupsafe import Markup
 
 from feature_repo.home import write_atomically
 from validation.results import GateResult
+from validation.runs import DATA_DOCS, Run, history, record
 
-FOLDER = "data-docs"
 _TEMPLATES = Path(__file__).parent / "templates"
 _LINK_TO_SUITE_PAGE = re.compile(r'<a href="\.\./[^"]*"\s*>(.*?)</a>', re.DOTALL)
 
 
-def write(result: GateResult, validated: ExpectationSuiteValidationResult | None, reports: Path) -> Path:
-    """Write the page and the JSON of one gate and bring the index up to date.
+def write_page(result: GateResult, validated: ExpectationSuiteValidationResult | None, reports: Path) -> None:
+    """Write the page and the JSON of one gate, which stand for its latest run.
 
     Parameters
     ----------
@@ -35,22 +35,25 @@ def write(result: GateResult, validated: ExpectationSuiteValidationResult | None
         What to render, free of values; None if the data could not be read at all.
     reports : Path
         Folder of reports.
-
-    Returns
-    -------
-    Path
-        ``data-docs/index.html`` in it.
     """
-    folder = reports / FOLDER
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    folder = reports / DATA_DOCS
     sections = _sections(validated) if validated else []
-    page = environment.get_template("gate.html.j2").render(result=result, sections=sections)
+    page = _environment().get_template("gate.html.j2").render(result=result, sections=sections)
     write_atomically(folder / f"{result.name}.html", page.encode())
     write_atomically(folder / f"{result.name}.json", msgspec.json.format(msgspec.json.encode(result)))
+
+
+def finish(run: Run, reports: Path) -> None:
+    """Keep what a run of gates said, and bring the index of all gates and runs up to date."""
+    record(reports, run)
+    folder = reports / DATA_DOCS
     latest = [msgspec.json.decode(path.read_bytes(), type=GateResult) for path in sorted(folder.glob("*.json"))]
-    index = folder / "index.html"
-    write_atomically(index, environment.get_template("index.html.j2").render(results=latest).encode())
-    return index
+    page = _environment().get_template("index.html.j2").render(results=latest, runs=history(reports))
+    write_atomically(folder / "index.html", page.encode())
+
+
+def _environment() -> Environment:
+    return Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
 
 
 def _sections(validated: ExpectationSuiteValidationResult) -> list[tuple[str, Markup]]:

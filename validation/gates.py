@@ -1,100 +1,64 @@
-"""Run a suite on a table and say, without showing anyone's data, whether it may pass."""
+"""Run suites on tables and frames, keep what they say, and stop what may not pass. No one's data is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import great_expectations as gx
+import msgspec
 import pandas as pd
 import pyarrow as pa
+from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
 
 from feature_repo.contract import FeatureSpec
 from feature_repo.errors import GateError
 from feature_repo.home import Home
-from validation import data_docs
-from validation.evaluation import evaluate, findings
-from validation.results import Finding, GateResult
-from validation.suites import columns_of, frame_suite, loans_suite, table_suite
+from validation import data_docs, last_good
+from validation.asked import columns_of
+from validation.change import Part, batch_changes
+from validation.evaluation import More, evaluate
+from validation.own_suites import check_names, of_rows, own_expectations
+from validation.quarantine import set_aside
+from validation.results import GateResult
+from validation.rules import REQUEST
+from validation.runs import Run, new_run
+from validation.source_gate import LOANS, Judged, SourceTable, judge_source, result_of, unreadable
+from validation.suites import frame_suite, table_suite
 from validation.tables import read_parquet, to_frame
+from validation.thresholds import thresholds
 
-LOANS = "loans"
-
-
-def run_gate(
-    name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSuite, reports: Path, *, distinct: bool = False
-) -> GateResult:
-    """Validate a frame or Parquet files against a suite, and write the Data Docs page.
-
-    Parameters
-    ----------
-    name : str
-        Name of the gate, of its page and of the table in messages.
-    data : pandas.DataFrame of shape (n_rows, n_columns), Path or str
-        The frame, or path or glob of Parquet files, of which only the suite's columns are read.
-    suite : great_expectations.ExpectationSuite
-        Made by `validation.suites`.
-    reports : Path
-        Folder of reports; Data Docs go to ``data-docs/`` in it.
-    distinct : bool
-        Whether rows of files that are equal in all of the suite's columns count once.
-
-    Returns
-    -------
-    GateResult
-        Names, rules and counts, never a value of the data. Files that are not readable as Parquet
-        are a critical finding.
-
-    Raises
-    ------
-    InputError
-        If no file is there.
-    """
-    try:
-        wanted = columns_of(*suite.expectations)
-        frame = data if isinstance(data, pd.DataFrame) else read_parquet(name, data, wanted, distinct=distinct)
-    except duckdb.Error as error:
-        # A conversion error quotes the value that it stumbled on.
-        quotes = isinstance(error, duckdb.ConversionException)
-        reason = "its files disagree on the type of a column" if quotes else str(error).splitlines()[0]
-        rule = f"must be readable as Parquet ({reason})"
-        unreadable = Finding(table=name, expectation="read_parquet", rule=rule, level="critical")
-        result = GateResult(name=name, passed=False, rows=0, checked=0, failures=(unreadable,))
-        data_docs.write(result, None, reports)
-        return result
-    validated = evaluate(name, frame, suite)
-    found = findings(name, validated)
-    failures = tuple(finding for finding in found if finding.level == "critical")
-    result = GateResult(
-        name=name,
-        passed=not failures,
-        rows=len(frame),
-        checked=len(validated.results),
-        failures=failures,
-        warnings=tuple(finding for finding in found if finding.level == "warning"),
-        note="" if len(frame) else "empty, nothing to check",
-    )
-    data_docs.write(result, validated, reports)
-    return result
+__all__ = ["LOANS", "SourceTable", "check_events", "check_frame", "check_sources", "require_passed", "run_gate"]
+FRAME = "training_frame"
 
 
 def check_sources(
-    home: Home, tables: Mapping[str, Sequence[FeatureSpec]], *, allow_empty: Collection[str] = ()
+    home: Home,
+    tables: Mapping[str, SourceTable],
+    *,
+    origin: str = "",
+    quarantine: bool = False,
+    compare: bool = True,
 ) -> list[GateResult]:
     """Run the gates of a home's source tables, measured on the home's clock.
 
-    A row of an applicant table that is there twice, because an event was pushed twice, counts once: it
-    answers no question differently. A loan counts as often as it is there.
+    A table that passes becomes the last good one of its origin. Where single rows are all that is wrong with any
+    table, and they are few enough, they can be set aside and the rest passes. A table that is stopped keeps
+    every row, and so do the others then.
 
     Parameters
     ----------
     home : Home
-        Its sources are read and its reports written.
-    tables : mapping of str to sequence of FeatureSpec
-        Feature columns by table; ``"loans"`` is the loans table, with the request's inputs.
-    allow_empty : collection of str
-        Tables that the portfolio does not fill and that may have no rows.
+        Its sources are read, its reports written.
+    tables : mapping of str to SourceTable
+        What each promises; ``"loans"`` is the loans table.
+    origin : str
+        Where the tables come from, such as a portfolio; runs of one origin are compared with each other.
+    quarantine : bool
+        Whether rows are set aside; the caller then holds the lock of the sources (`undisturbed`).
+    compare : bool
+        Whether tables are compared with their last good run. Without it, what is there is the next one's measure.
 
     Returns
     -------
@@ -104,24 +68,32 @@ def check_sources(
     Raises
     ------
     InputError
-        If a table has no file.
+        If a table has no file, or a suite of the user's is not one.
     """
-    # A clock set back by the user asks what was known then: later rows of the portfolio are no poison.
-    state, now, outcomes_now = home.state(), home.now(), home.outcomes_now()
-    as_of = max(now, state.as_of or now)
-    outcomes_as_of = max(outcomes_now, state.outcomes_as_of or as_of)
-    results = []
-    for table, specs in tables.items():
-        empty = table in allow_empty
-        if table == LOANS:
-            suite = loans_suite(specs, as_of=as_of, outcomes_as_of=outcomes_as_of, allow_empty=empty)
-        else:
-            suite = table_suite(table, specs, as_of=as_of, allow_empty=empty)
-        results.append(run_gate(table, home.source_glob(table), suite, home.reports, distinct=table != LOANS))
+    check_names(home, [*tables, FRAME, REQUEST])
+    run, at = new_run()
+    judged = {name: judge_source(home, name, table, origin, compare=compare) for name, table in tables.items()}
+    stopped = any(not one.result.passed and one.faulty is None for one in judged.values())
+    for name, one in judged.items():
+        if one.faulty is None:
+            continue
+        if quarantine and not stopped:
+            judged[name] = _set_aside(home, name, tables[name], one.faulty, origin, run, compare)
+        elif not stopped:
+            note = f"{len(one.faulty):,} rows can be set aside: candor validate --quarantine"
+            judged[name] = Judged(msgspec.structs.replace(one.result, note=note), one.validated)
+    for name, one in judged.items():
+        data_docs.write_page(one.result, one.validated, home.reports)
+        if one.profile is not None:
+            last_good.write(home, name, one.profile)
+    results = [one.result for one in judged.values()]
+    data_docs.finish(Run(run=run, at=at, results=tuple(results)), home.reports)
     return results
 
 
-def check_events(home: Home, table: str, events: pa.Table, specs: Sequence[FeatureSpec]) -> GateResult:
+def check_events(
+    home: Home, table: str, events: pa.Table, specs: Sequence[FeatureSpec], origin: str = ""
+) -> GateResult:
     """Run the gate of a source table on rows that are about to be appended to it.
 
     Parameters
@@ -134,13 +106,24 @@ def check_events(home: Home, table: str, events: pa.Table, specs: Sequence[Featu
         All columns of the table; instants with a time zone.
     specs : sequence of FeatureSpec
         Feature columns of the table.
+    origin : str
+        Where the table comes from: enough events are held against its last good run.
 
     Returns
     -------
     GateResult
+        What the table's suite asks of single rows, that of the user included.
     """
     name = f"{table}_events"
-    return run_gate(name, to_frame(events), table_suite(name, specs, as_of=home.now()), home.reports)
+    frame = to_frame(events)
+    suite = table_suite(name, specs, as_of=home.now())
+    suite.expectations += of_rows(own_expectations(home, table, frame.columns))
+    last = last_good.read(home, table, origin)
+
+    def like_before(compared: pd.DataFrame, unsound: set[str]) -> Sequence[Part]:
+        return () if last is None or unsound else batch_changes(compared, specs, last, thresholds().last_run)
+
+    return _report(home.reports, name, frame, suite, like_before)
 
 
 def check_frame(home: Home, frame: pd.DataFrame, specs: Sequence[FeatureSpec]) -> GateResult:
@@ -159,7 +142,43 @@ def check_frame(home: Home, frame: pd.DataFrame, specs: Sequence[FeatureSpec]) -
     -------
     GateResult
     """
-    return run_gate("training_frame", frame, frame_suite(specs), home.reports)
+    suite = frame_suite(specs)
+    suite.expectations += own_expectations(home, FRAME, frame.columns)
+    return _report(home.reports, FRAME, frame, suite)
+
+
+def run_gate(name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSuite, reports: Path) -> GateResult:
+    """Validate a frame or Parquet files against a suite, and write the Data Docs page.
+
+    Parameters
+    ----------
+    name : str
+        Name of the gate, of its page and of the table in messages.
+    data : pandas.DataFrame of shape (n_rows, n_columns), Path or str
+        The frame, or path or glob of Parquet files, of which only the suite's columns are read.
+    suite : great_expectations.ExpectationSuite
+        Made by `validation.suites`.
+    reports : Path
+        Folder of reports; Data Docs go to ``data-docs/`` in it.
+
+    Returns
+    -------
+    GateResult
+        Names, rules and counts, never a value of the data. Files that are not readable as Parquet
+        are a critical finding.
+
+    Raises
+    ------
+    InputError
+        If no file is there.
+    """
+    if isinstance(data, pd.DataFrame):
+        return _report(reports, name, data, suite)
+    try:
+        frame = read_parquet(name, data, columns_of(*suite.expectations))
+    except duckdb.Error as error:
+        return _finish(unreadable(name, error), None, reports)
+    return _report(reports, name, frame, suite)
 
 
 def require_passed(results: Iterable[GateResult]) -> None:
@@ -171,7 +190,35 @@ def require_passed(results: Iterable[GateResult]) -> None:
         One line with the first failure's table, column, rule, count and expectation, and the number
         of further failures.
     """
+    results = list(results)
     failures = [finding for result in results for finding in result.failures]
     if failures:
         more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise GateError(f"validation failed: {failures[0]}{more}")
+        meant = "; if a change is meant: candor validate --accept" if all(f.since_last_run for f in failures) else ""
+        raise GateError(f"validation failed: {failures[0]}{more}{meant}")
+
+
+def _set_aside(
+    home: Home, name: str, table: SourceTable, faulty: pd.DataFrame, origin: str, run: str, compare: bool
+) -> Judged:
+    """Move faulty rows out of a table and judge what is left."""
+    rows, path = set_aside(home, name, faulty, run)
+    again = judge_source(home, name, table, origin, compare=compare)
+    place = str(path.relative_to(home.root))
+    note = f"{rows:,} rows set aside in {place}"
+    result = msgspec.structs.replace(again.result, quarantined=rows, quarantine=place, note=note)
+    return Judged(result, again.validated, again.profile)
+
+
+def _report(
+    reports: Path, name: str, frame: pd.DataFrame, suite: gx.ExpectationSuite, more: More | None = None
+) -> GateResult:
+    validated = evaluate(name, frame, suite, more) if more else evaluate(name, frame, suite)
+    return _finish(result_of(name, frame, validated), validated, reports)
+
+
+def _finish(result: GateResult, validated: ExpectationSuiteValidationResult | None, reports: Path) -> GateResult:
+    run, at = new_run()
+    data_docs.write_page(result, validated, reports)
+    data_docs.finish(Run(run=run, at=at, results=(result,)), reports)
+    return result

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
+
+from validation.rules import Level
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,17 +25,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     unexpected, of : int
         Rows that break the rule, and rows examined; both 0 where rows are not what is counted.
     observed : str
-        Type or number of rows found, for rules about those.
+        What was found, for rules about types, counts or many rows at once.
+    since_last_run : bool
+        Whether it is a change since the last good run, which may be meant.
     """
 
     table: str
     expectation: str
     rule: str
-    level: Literal["critical", "warning"]
+    level: Level
     column: str = ""
     unexpected: int = 0
     of: int = 0
     observed: str = ""
+    since_last_run: bool = False
 
     def __str__(self) -> str:
         where = f"{self.table}.{self.column}" if self.column else self.table
@@ -63,6 +66,10 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
         Critical findings, and the others.
     note : str
         What a reader should know, for example that the table is empty.
+    quarantined : int
+        Rows that this run set aside; they are not among `rows`.
+    quarantine : str
+        Path of the file that holds them, from the home's folder; empty if there are none.
     """
 
     name: str
@@ -72,3 +79,5 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     note: str = ""
+    quarantined: int = 0
+    quarantine: str = ""

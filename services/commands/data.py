@@ -28,16 +28,21 @@ def ingest(portfolio: str, raw: Path | None, applicants: int | None, seed: int |
     emit(present.ingested_json(report)) if as_json else click.echo(present.ingested(report))
 
 
-@click.command(epilog="Example: candor validate; candor validate credit_bureau")
+@click.command(
+    epilog="Example: candor validate; candor validate credit_bureau; candor validate --quarantine; "
+    "candor validate --accept"
+)
 @click.argument("table", default="all")
+@click.option("--quarantine", is_flag=True, help="Set faulty rows aside if they are few enough, as materialize does.")
+@click.option("--accept", is_flag=True, help="A change since the last good run is meant: compare with nothing.")
 @JSON
-def validate(table: str, as_json: bool) -> None:
+def validate(table: str, quarantine: bool, accept: bool, as_json: bool) -> None:
     """Run Great Expectations on the source tables and write Data Docs; exit 1 on failure."""
     from services import intake, present
 
     home = Home.resolve()
     with step(f"validate {table}"):
-        results = intake.validate(home, table)
+        results = intake.validate(home, table, set_aside=quarantine, accept=accept)
     emit(present.gates_json(home, results)) if as_json else click.echo(present.gates(home, results))
     if not all(result.passed for result in results):
         raise SystemExit(1)
@@ -47,7 +52,10 @@ def validate(table: str, as_json: bool) -> None:
 @click.option("--to", type=INSTANT, help="Until when; default: the home's clock.")
 @JSON
 def materialize(to: datetime | None, as_json: bool) -> None:
-    """Validate the sources, then fill Redis; a failed gate leaves Redis untouched."""
+    """Validate the sources, then fill Redis; a failed gate leaves Redis untouched.
+
+    Faulty rows that are few enough are set aside in the home's folder quarantine; more of them fail the gate.
+    """
     from services import embedded, intake
     from services.diagnose import EVICTION_ADVICE
 

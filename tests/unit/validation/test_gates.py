@@ -11,10 +11,11 @@ import pytest
 from feature_repo.errors import GateError, InputError
 from feature_repo.home import Home, HomeState
 from tests.unit.validation.samples import AS_OF, BUREAU_SPECS, LOAN_SPECS, LOANS, ROWS
-from validation.gates import check_frame, check_sources, require_passed, run_gate
+from validation.gates import SourceTable, check_frame, check_sources, require_passed, run_gate
 from validation.results import GateResult
 from validation.suites import frame_suite, loans_suite, table_suite
 
+BUREAU, LOANS_TABLE = SourceTable(BUREAU_SPECS), SourceTable(LOAN_SPECS)
 BUREAU_SUITE = table_suite("credit_bureau", BUREAU_SPECS, as_of=AS_OF)
 LOANS_SUITE = loans_suite(LOAN_SPECS, as_of=AS_OF)
 
@@ -245,15 +246,15 @@ def test_sources_are_measured_on_the_clock_of_the_home(parquet, tmp_path):
     parquet(name="sources/credit_bureau/part.parquet")
     parquet(source=LOANS, name="sources/loans/part.parquet")
     parquet("FROM source WHERE false", name="sources/repayment_history/part.parquet")
-    tables = {"credit_bureau": BUREAU_SPECS, "loans": LOAN_SPECS, "repayment_history": BUREAU_SPECS}
-    results = check_sources(home, tables, allow_empty=["repayment_history"])
+    empty = SourceTable(BUREAU_SPECS, allow_empty=True)
+    results = check_sources(home, {"credit_bureau": BUREAU, "loans": LOANS_TABLE, "repayment_history": empty})
     assert [(r.name, r.passed, r.rows) for r in results] == [
         ("credit_bureau", True, ROWS),
         ("loans", True, ROWS),
         ("repayment_history", True, 0),
     ]
     home.save_state(HomeState(as_of=datetime(2026, 1, 4, tzinfo=UTC)))
-    earlier = check_sources(home, {"credit_bureau": BUREAU_SPECS})
+    earlier = check_sources(home, {"credit_bureau": BUREAU})
     assert [f.column for f in earlier[0].failures] == ["created_timestamp"]
 
 
@@ -264,14 +265,14 @@ def test_an_event_pushed_twice_counts_once_and_a_correction_or_a_loan_given_twic
     parquet("FROM source LIMIT 3", name="sources/credit_bureau/appended.parquet")
     parquet(source=LOANS, name="sources/loans/part.parquet")
     parquet("FROM source LIMIT 3", source=LOANS, name="sources/loans/appended.parquet")
-    bureau, loans = check_sources(home, {"credit_bureau": BUREAU_SPECS, "loans": LOAN_SPECS})
+    bureau, loans = check_sources(home, {"credit_bureau": BUREAU, "loans": LOANS_TABLE})
     assert (bureau.passed, bureau.rows) == (True, ROWS)
     assert [(f.expectation, f.unexpected) for f in loans.failures] == [("expect_compound_columns_to_be_unique", 6)]
     parquet(
         "SELECT * REPLACE (4.9::DOUBLE AS utilization) FROM source LIMIT 3",
         name="sources/credit_bureau/appended.parquet",
     )
-    (bureau,) = check_sources(home, {"credit_bureau": BUREAU_SPECS})
+    (bureau,) = check_sources(home, {"credit_bureau": BUREAU})
     assert [f.unexpected for f in bureau.failures] == [6]
 
 
@@ -279,7 +280,7 @@ def test_a_clock_set_back_does_not_condemn_rows_that_came_later(parquet, tmp_pat
     home = Home(root=tmp_path, as_of_override=datetime(2026, 1, 4, tzinfo=UTC))
     home.save_state(HomeState(as_of=AS_OF))
     parquet(name="sources/credit_bureau/part.parquet")
-    require_passed(check_sources(home, {"credit_bureau": BUREAU_SPECS}))
+    require_passed(check_sources(home, {"credit_bureau": BUREAU}))
 
 
 def training_frame() -> pd.DataFrame:

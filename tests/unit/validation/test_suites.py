@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from tests.unit.validation.samples import AS_OF, BUREAU_SPECS, LOAN_SPECS, spec
-from validation.suites import columns_of, frame_suite, loans_suite, table_suite
+from validation.asked import columns_of
+from validation.suites import frame_suite, loans_suite, table_suite
 
 SUITES = [
     table_suite("credit_bureau", BUREAU_SPECS, as_of=AS_OF),
