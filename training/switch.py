@@ -112,6 +112,9 @@ def _take_back(home: Home) -> str:
     """Let MLflow say again what the service does, and return why it could not."""
     try:
         champion = read_champion(home)
+    except UnavailableError:  # nothing is in service
+        return ""
+    try:
         tracking = Tracking(home)
         tracking.set_champion(champion.version)
         if champion.challenger is not None:

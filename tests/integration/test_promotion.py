@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from litestar.testing import TestClient
 from mlflow import MlflowClient
 
 from feature_repo.errors import GateError, InputError
@@ -19,6 +18,7 @@ from services import cli, lifecycle, pipeline
 from services.scoring import champion as follower
 from services.scoring.app import create_app
 from tests.integration.conftest import PROJECT
+from tests.unit.services.live import request, serving
 from training import promotion
 from training.bundle import bundle_path, load_bundle, read_champion
 from training.model import Parameters
@@ -270,25 +270,25 @@ def test_a_running_service_follows_promotion_and_rollback_without_a_restart(
     home, candor, first, second, finished, monkeypatch
 ):
     monkeypatch.setattr(follower, "_LOOK_EVERY", 0.05)
-    asked = {"applicant_id": finished.decision["applicant_id"], "purchase_amount": 900, "term_months": 6}
+    asked = json.dumps({"applicant_id": finished.decision["applicant_id"], "purchase_amount": 900, "term_months": 6})
 
-    def decided_by(client, wanted):
+    def decided_by(live, wanted):
         for _ in range(200):
-            answer = client.post("/predict", json=asked)
-            assert answer.status_code == 200  # not one request is dropped over it
+            answer = live.ask(request("POST", "/predict", asked.encode(), content_type="application/json"))
+            assert answer.status == 200  # not one request is dropped over it
             model = answer.json()["model"]
             if model["version"] == wanted:
                 return model
             time.sleep(0.02)
         raise AssertionError(f"still {model}")
 
-    with TestClient(create_app(home)) as client:
-        before = decided_by(client, first)
+    with serving(create_app(home)) as live:
+        before = decided_by(live, first)
         lifecycle.promote(home, second.run.version, dataset=second.dataset)
-        after = decided_by(client, second.run.version)
+        after = decided_by(live, second.run.version)
         assert after["bundle"] == read_champion(home).bundle != before["bundle"]
         candor("rollback")
-        assert decided_by(client, first) == before
+        assert decided_by(live, first) == before
 
 
 @pytest.mark.usefixtures("start")
