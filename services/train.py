@@ -19,19 +19,21 @@ from feature_repo.home import Home, write_atomically
 from feature_repo.stores.compile import compile_plan
 from monitoring.profiles import profile_frame, write_profile
 from services import embedded
-from services.scoring.policy import DEFAULT_POLICY, load_policy
+from services.cutoff import with_cutoff
+from services.report_evidence import best_cutoff_of, gather
+from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
 from training.bundle import write_bundle
-from training.champion import Candidate, explain_and_measure, fit_calibrated
+from training.champion import Candidate, Fitted, explain_and_measure, fit_calibrated
 from training.dataset import Dataset, build_dataset
+from training.leakage import check_leakage, require_no_leak
 from training.model import Parameters
 from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_versions
-from training.report import write_report
+from training.reporting.write import PAGE, write_report
 from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
 from validation.gates import check_frame, require_passed
 
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
-REPORT = "importance.png"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class TrainOutcome:
     run: LoggedRun
     dataset: Dataset
     candidate: Candidate
+    metrics: dict[str, float]
     report: Path
 
     def to_json(self) -> dict[str, Any]:
@@ -50,7 +53,7 @@ class TrainOutcome:
             "version": self.run.version,
             "dataset_digest": self.dataset.digest,
             "model_digest": self.candidate.model_digest,
-            "metrics": self.candidate.metrics,
+            "metrics": self.metrics,
             "trials": len(self.candidate.chosen.trials),
             "report": str(self.report),
         }
@@ -119,6 +122,8 @@ def train(
     )
     gate = check_frame(home, dataset.frame, contract.features)
     require_passed([gate])
+    before = ~dataset.is_oot
+    require_no_leak(check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed))
     model = fit_calibrated(
         dataset,
         parameters or Parameters(),
@@ -127,6 +132,9 @@ def train(
         timeout=timeout,
         storage=home.root / "search.db" if trials else None,
     )
+    if cutoff_rule == "profit":
+        policy_text = with_cutoff(policy_text, best_cutoff_of(dataset, model, policy))
+        policy = load_policy(policy_text)
     candidate = explain_and_measure(dataset, model, policy.approve_max_pd)
     recipe = Recipe(
         feature_service=SERVICE,
@@ -145,7 +153,7 @@ def train(
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        return _record(home, store, contract, Path(folder), dataset, candidate, recipe, policy_text)
+        return _record(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
 
 
 def _record(
@@ -154,13 +162,17 @@ def _record(
     contract: Contract,
     folder: Path,
     dataset: Dataset,
+    model: Fitted,
     candidate: Candidate,
     recipe: Recipe,
+    policy: Policy,
     policy_text: bytes,
 ) -> TrainOutcome:
     artifacts, bundle = folder / "artifacts", folder / "bundle"
     artifacts.mkdir()
-    write_report(artifacts, dataset, candidate)
+    evidence, fairness = gather(home, store, dataset, model, candidate, recipe, policy)
+    measured = candidate.metrics | dict(evidence.metrics)
+    write_report(artifacts, evidence, fairness)
     (artifacts / RECIPE_ARTIFACT).write_bytes(msgspec.json.format(msgspec.json.encode(recipe)))
     (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
     write_profile(profile_frame(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
@@ -178,7 +190,7 @@ def _record(
     )
     run = Tracking(home).log_training(
         params=_params(recipe),
-        metrics=candidate.metrics | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
+        metrics=measured | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
         tags={
             "portfolio": home.state().portfolio,
             "dataset_digest": dataset.digest,
@@ -193,11 +205,11 @@ def _record(
         bundle=bundle,
         trials=candidate.chosen.trials,
     )
-    report = home.reports / "models" / run.run_id / REPORT
+    report = home.reports / "models" / run.run_id / PAGE
     for path in sorted(artifacts.iterdir()):
         if path.name != REFERENCE_PROFILE:
             write_atomically(report.with_name(path.name), path.read_bytes())
-    return TrainOutcome(run, dataset, candidate, report)
+    return TrainOutcome(run, dataset, candidate, measured, report)
 
 
 def _params(recipe: Recipe) -> dict[str, Any]:
