@@ -73,6 +73,12 @@ def test_the_difference_of_two_cutoffs_is_that_of_their_profits():
     assert profit_difference(sample, money, 0.2, 0.2).low == 0
 
 
+def test_a_report_says_so_if_the_best_cutoff_hardly_declines():
+    rich = Economics(gain_if_good=np.full(400, 9.0), loss_if_bad=np.zeros(400))
+    assert contents(evidence(last=400, oot=400, last_economics=rich)).profit.hardly_declines
+    assert not contents(evidence(last=400, oot=400)).profit.hardly_declines
+
+
 def test_the_best_cutoff_does_not_know_the_out_of_time_window():
     one, other = evidence(oot=400), evidence(oot=400)
     money = other.oot_economics

@@ -1,3 +1,5 @@
+import doctest
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,8 +7,11 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from tests.unit.training.evidence_factory import scored
+from tests.unit.training.evidence_factory import evidence, scored
+from training.evaluate import population_stability
 from training.evidence import Impacts
+from training.reporting import wording
+from training.reporting.contents import contents
 from training.reporting.drivers import drivers
 from training.reporting.rivals import compare, truth
 from training.reporting.tables import by_band, by_segment, by_vintage, confusion, gains, row
@@ -147,3 +152,17 @@ def test_drivers_are_ordered_and_say_which_way():
     ]
     assert [one.mean_impact for one in found] == pytest.approx([1, 0.4, 0.2, 0.1, 0])
     assert [one.share for one in found] == pytest.approx([1 / 1.7, 0.4 / 1.7, 0.2 / 1.7, 0.1 / 1.7, 0])
+
+
+def test_the_psi_that_chance_makes_is_that_of_samples_of_one_population():
+    random = np.random.default_rng(4)
+    found = contents(evidence(fitted=600, last=100, oot=400))
+    drawn = [population_stability(random.normal(size=600), random.normal(size=400)) for _ in range(400)]
+    assert found.psi_by_chance == pytest.approx(9 * (1 / 600 + 1 / 400))
+    assert np.mean(drawn) == pytest.approx(found.psi_by_chance, rel=0.08)
+
+
+def test_the_examples_of_how_numbers_are_written_hold():
+    found = doctest.testmod(wording)
+    assert found.attempted
+    assert not found.failed
