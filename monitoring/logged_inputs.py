@@ -66,6 +66,8 @@ class Page:
     cells : dict of Segment to numpy.ndarray of int
         The rows of each segment of which all four fields are given; every row is in one of them.
     rows : int
+    first_at : datetime
+        When the first was made, UTC.
     last : Mark
         Of the last row.
     """
@@ -73,6 +75,7 @@ class Page:
     columns: dict[str, Plain]
     cells: dict[Segment, Any]
     rows: int
+    first_at: datetime
     last: Mark
 
     def of(self, cell: Segment) -> dict[str, Plain]:
@@ -187,7 +190,7 @@ class LoggedInputs:
             Segment(recommendation=cell[0], arm=cell[1], model_version=cell[2], band=BANDS[cell[3]]): np.array(rows)
             for cell, rows in places.items()
         }
-        return Page(columns, cells, len(keys), Mark(_utc(at[-1]), ids[-1]))
+        return Page(columns, cells, len(keys), _utc(at[0]), Mark(_utc(at[-1]), ids[-1]))
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:

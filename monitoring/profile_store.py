@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-import numpy as np
-
 from feature_repo.errors import InputError
 from feature_repo.home import Home
 from feature_repo.portfolios.swap import undisturbed
 from monitoring.banding import with_bands
 from monitoring.logged_inputs import HOUR, LoggedInputs
+from monitoring.logged_profile import outcome_profile
 from monitoring.profile_index import Index, read_cells, read_index, sweep
-from monitoring.profiles import Profile, ProfileBuilder, beside, merge
+from monitoring.profiles import Profile, beside, merge
 from monitoring.profiling_run import DAY, ProfilingRun, Updated
-from monitoring.segments import OUTCOME, Segment
+from monitoring.segments import Segment
 
 __all__ = ["ProfiledDay", "Updated", "days", "folder", "period", "update"]
 
@@ -103,7 +102,11 @@ def period(home: Home, start: datetime, end: datetime, segment: Segment | None =
                 by_band[band] = merge([by_band[band], profile]) if band in by_band else profile
     if not by_band:
         raise InputError(f"no decisions were profiled between {start:%Y-%m-%d %H:%M} and {end:%Y-%m-%d %H:%M} UTC")
-    return beside([with_bands(by_band), *_outcomes(home, start, end, wanted)])
+    log = LoggedInputs(home.decision_log_url)
+    try:
+        return beside([with_bands(by_band), *outcome_profile(log, start, end, wanted)])
+    finally:
+        log.close()
 
 
 def _files(index: Index, start: datetime, end: datetime) -> list[str]:
@@ -120,20 +123,6 @@ def _files(index: Index, start: datetime, end: datetime) -> list[str]:
                     raise InputError(f"the hours of {name} are no longer kept apart: ask for the whole day")
                 found.append(hour.file)
     return found
-
-
-def _outcomes(home: Home, start: datetime, end: datetime, segment: Segment) -> list[Profile]:
-    log = LoggedInputs(home.decision_log_url)
-    try:
-        known = log.outcomes(start, end, segment)
-    finally:
-        log.close()
-    if not known:
-        return []
-    builder = ProfileBuilder(start)
-    counts = [known.get("DEFAULTED", 0), known.get("REPAID", 0)]
-    builder.track({OUTCOME: np.repeat(np.array(["true", "false"], object), counts)})
-    return [builder.view()]
 
 
 def _on_the_hour(instant: datetime) -> datetime:

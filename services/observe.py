@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pandas as pd
 
 from feature_repo.errors import InputError
 from feature_repo.home import Home, write_atomically
-from monitoring.decision_log import DecisionLog, DecisionRecord
 from monitoring.drift import DriftReport, compare
-from monitoring.profiles import profile_frame, read_profile, summaries, write_profile
+from monitoring.drift_gauges import gauges
+from monitoring.logged_inputs import LoggedInputs
+from monitoring.logged_profile import profile_window
+from monitoring.profiles import Profile, profile_frame, read_profile, summaries, write_profile
+from monitoring.profiles.visual import comparison_page, constraints_page
+from monitoring.segments import Segment
+from monitoring.thresholds import Thresholds, load_thresholds
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(9999, 1, 1, tzinfo=UTC)
+_NICEST = 19
 
 
-def profile(home: Home, source: str, start: datetime | None, end: datetime | None, out: Path) -> int:
+@dataclass(frozen=True)
+class DriftPages:
+    """Files to write of a comparison; None for what nobody asked for.
+
+    Parameters
+    ----------
+    html, report : Path or None
+        The comparison as a page, and as JSON.
+    gauges : Path or None
+        For Prometheus, in the format of its text file collector.
+    viz, constraints : Path or None
+        whylogs' own two reports.
+    """
+
+    html: Path | None = None
+    report: Path | None = None
+    gauges: Path | None = None
+    viz: Path | None = None
+    constraints: Path | None = None
+
+
+def give_way() -> None:
+    """Let whoever answers requests have this machine's processors first, as long as this process lives."""
+    os.nice(_NICEST)
+
+
+def profile(
+    home: Home, source: str, start: datetime | None, end: datetime | None, out: Path, segment: Segment | None = None
+) -> int:
     """Write a profile and return how many rows it holds.
 
     Parameters
@@ -32,6 +67,8 @@ def profile(home: Home, source: str, start: datetime | None, end: datetime | Non
         UTC; decisions, or feature rows, from `start` on and before `end`.
     out : Path
         File to write.
+    segment : Segment or None
+        Of these decisions alone.
 
     Raises
     ------
@@ -45,20 +82,15 @@ def profile(home: Home, source: str, start: datetime | None, end: datetime | Non
         write_atomically(out, reference.read_bytes())
         return max((summary.n for summary in summaries(read_profile(out)).values()), default=0)
     window = (start or _START, end or _END)
-    frame = decisions(home, *window) if source == "decisions" else latest_features(home, *window)
-    if frame.empty:
+    if source == "decisions":
+        found, rows = _decisions(home, *window, segment or Segment())
+    else:
+        frame = latest_features(home, *window)
+        found, rows = None if frame.empty else profile_frame(frame), len(frame)
+    if found is None:
         raise InputError(f"no {source} between {window[0]:%Y-%m-%d} and {window[1]:%Y-%m-%d}")
-    write_profile(profile_frame(frame), out)
-    return len(frame)
-
-
-def decisions(home: Home, start: datetime, end: datetime) -> pd.DataFrame:
-    """Return the feature values and PD of logged decisions, one row a decision, as the model saw them."""
-    log = DecisionLog(home.decision_log_url)
-    try:
-        return pd.DataFrame([_row(record) for record in log.rows(start, end)])
-    finally:
-        log.close()
+    write_profile(found, out)
+    return rows
 
 
 def latest_features(home: Home, start: datetime, end: datetime) -> pd.DataFrame:
@@ -80,16 +112,60 @@ def latest_features(home: Home, start: datetime, end: datetime) -> pd.DataFrame:
     return frame.drop(columns="applicant_id", errors="ignore")
 
 
-def drift(reference: Path, current: Path, *, html: Path | None, report: Path | None) -> DriftReport:
-    """Compare two profile files and write what was asked for."""
-    result = compare(summaries(read_profile(reference)), summaries(read_profile(current)))
-    if html:
-        write_atomically(html, result.to_html().encode())
-    if report:
-        write_atomically(report, result.to_json())
+def thresholds(home: Home, given: Path | None = None) -> Thresholds:
+    """Return the project's thresholds, changed by the home's ``thresholds.toml`` if there is one, and by a file given.
+
+    Raises
+    ------
+    InputError
+        If a file is not there or names what is no threshold.
+    """
+    own = home.root / "thresholds.toml"
+    return load_thresholds(*([own] if own.exists() else []), *([given] if given else []))
+
+
+def drift(
+    reference: Path, current: Path, limits: Thresholds, previous: Path | None = None, pages: DriftPages | None = None
+) -> DriftReport:
+    """Compare two profile files, and with that of the period before, and write what was asked for.
+
+    Raises
+    ------
+    InputError
+        If a file is no profile, or they have nothing in common.
+    """
+    before, now = read_profile(reference), read_profile(current)
+    result = compare(
+        summaries(before),
+        summaries(now),
+        limits,
+        previous=summaries(read_profile(previous)) if previous else None,
+        reference_name=reference.stem,
+        current_name=current.stem,
+        previous_name=previous.stem if previous else "",
+    )
+    if pages:
+        write_drift(result, before, now, pages)
     return result
 
 
-def _row(record: DecisionRecord) -> dict[str, Any]:
-    values = {name: value for source in record.features.values() for name, value in source.values.items()}
-    return values | {"default_probability": record.pd}
+def write_drift(result: DriftReport, reference: Profile, current: Profile, pages: DriftPages) -> None:
+    """Write what was asked for of a comparison, each file in one step."""
+    if pages.html:
+        write_atomically(pages.html, result.to_html().encode())
+    if pages.report:
+        write_atomically(pages.report, result.to_json())
+    if pages.gauges:
+        write_atomically(pages.gauges, gauges(result, datetime.now(UTC)))
+    if pages.viz:
+        write_atomically(pages.viz, comparison_page(reference, current).encode())
+    if pages.constraints:
+        write_atomically(pages.constraints, constraints_page(reference, current).encode())
+
+
+def _decisions(home: Home, start: datetime, end: datetime, segment: Segment) -> tuple[Profile | None, int]:
+    log = LoggedInputs(home.decision_log_url)
+    try:
+        return profile_window(log, start, end, segment)
+    finally:
+        log.close()

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.errors import InputError
-from monitoring.drift import DriftReport, Thresholds, compare
+from monitoring.drift import DriftReport, compare
+from monitoring.segments import BANDS, banded
 from monitoring.summaries import ColumnSummary, Distribution, ks_distance, population_stability
+from monitoring.thresholds import Thresholds, load_thresholds
 
 
 def numeric(values, null: int = 0) -> ColumnSummary:
@@ -129,7 +131,12 @@ def test_too_few_rows_are_said_to_be_too_few():
     feature = drift_of(numeric(NORMAL[:199]), numeric(NORMAL + 3))
     assert (feature.status, feature.reasons) == ("not_enough_data", ())
     assert not compare({"x": numeric(NORMAL)}, {"x": numeric(NORMAL[:50] + 3)}).alert
-    assert drift_of(numeric(NORMAL[:199]), numeric(NORMAL + 3), Thresholds(min_samples=100)).status == "alert"
+    assert (
+        drift_of(
+            numeric(NORMAL[:199]), numeric(NORMAL + 3), msgspec.structs.replace(load_thresholds(), min_samples=100)
+        ).status
+        == "alert"
+    )
 
 
 def test_too_few_values_have_no_distance_but_their_absence_counts():
@@ -225,7 +232,7 @@ def test_features_come_by_falling_psi():
 
 def test_the_json_holds_the_whole_report():
     assert msgspec.json.decode(report().to_json(), type=DriftReport) == report()
-    assert msgspec.json.decode(report().to_json())["thresholds"]["psi_alert"] == 0.25
+    assert msgspec.json.decode(report().to_json())["thresholds"]["defaults"]["psi_alert"] == 0.25
 
 
 def test_the_page_needs_nothing_from_a_network_and_escapes_names():
@@ -238,3 +245,97 @@ def test_the_page_needs_nothing_from_a_network_and_escapes_names():
     widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', page)]
     assert widths
     assert max(widths) <= 250
+
+
+def by_band(low, high) -> dict[str, ColumnSummary]:
+    """Return a feature, and the same in two score bands."""
+    return {
+        "x": numeric(np.concatenate([low, high])),
+        banded("x", BANDS[0]): numeric(low),
+        banded("x", BANDS[3]): numeric(high),
+    }
+
+
+def test_a_shift_within_score_bands_alerts_where_all_decisions_together_show_none():
+    low, high = NORMAL[:2000], NORMAL[2000:]
+    calm = compare(by_band(low, high), by_band(low, high)).features[0]
+    assert [(band.band, band.csi, band.status) for band in calm.bands] == [(BANDS[0], 0, "ok"), (BANDS[3], 0, "ok")]
+    report = compare(by_band(low, low + 1), by_band(low + 1, low))
+    (feature,) = report.features
+    assert (feature.psi, feature.ks) == (0, 0)
+    assert feature.csi == pytest.approx(1, abs=0.2)
+    assert {band.status for band in feature.bands} == {"alert"}
+    assert report.alert
+    assert feature.reasons[0].startswith(f"CSI in {BANDS[0]} ")
+    assert len(feature.reasons) == 2
+
+
+def test_the_stability_in_a_band_is_that_of_the_band_alone():
+    low, high = NORMAL[:2000], NORMAL[2000:]
+    feature = compare(by_band(low, high), by_band(low, high + 0.5)).features[0]
+    alone = drift_of(numeric(high), numeric(high + 0.5))
+    assert feature.bands[1].csi == alone.psi
+    assert (feature.bands[1].reference_rows, feature.bands[1].current_rows) == (2000, 2000)
+    assert feature.bands[0].csi == 0
+
+
+def test_a_band_with_too_few_rows_says_nothing():
+    few = compare(by_band(NORMAL[:199], NORMAL), by_band(NORMAL[:199] + 3, NORMAL)).features[0]
+    assert (few.bands[0].csi, few.bands[0].status) == (None, "not_enough_data")
+    assert few.csi == few.bands[1].csi
+
+
+def test_a_slow_shift_is_seen_against_the_reference_and_a_sudden_one_against_yesterday_too():
+    training, yesterday = {"x": numeric(NORMAL)}, {"x": numeric(NORMAL + 1)}
+    slow = compare(training, {"x": numeric(NORMAL + 1.1)}, previous=yesterday)
+    assert (slow.features[0].status, slow.since_previous[0].status) == ("alert", "ok")
+    back = compare(training, {"x": numeric(NORMAL)}, previous=yesterday, previous_name="monday")
+    assert (back.features[0].status, back.since_previous[0].status) == ("ok", "alert")
+    assert back.alert
+    assert back.previous == "monday"
+    assert compare(training, yesterday).previous is None
+
+
+def test_what_is_reported_only_is_told_and_does_not_alert():
+    outcome = [{"defaulted": categorical(true=100, false=900)}, {"defaulted": categorical(true=900, false=100)}]
+    report = compare(*outcome)
+    assert (report.features[0].status, report.features[0].report_only, report.alert) == ("alert", True, False)
+    assert "shown only" in report.to_html()
+
+
+def test_a_feature_may_have_limits_of_its_own():
+    limits = load_thresholds()
+    own = msgspec.structs.replace(limits.defaults, psi_alert=9.0, ks_alert=1.0)
+    report = compare(
+        {"x": numeric(NORMAL), "y": numeric(NORMAL)},
+        {"x": numeric(NORMAL + 1), "y": numeric(NORMAL + 1)},
+        msgspec.structs.replace(limits, features={"y": own}),
+    )
+    assert {feature.feature: feature.status for feature in report.features} == {"x": "alert", "y": "watch"}
+
+
+def test_limits_for_a_feature_that_nobody_has_are_refused_by_name():
+    limits = msgspec.structs.replace(load_thresholds(), features={"incme": load_thresholds().defaults})
+    with pytest.raises(InputError, match=r"thresholds: features\.incme is in none of the profiles"):
+        compare({"x": numeric(NORMAL)}, {"x": numeric(NORMAL)}, limits)
+
+
+def test_what_is_real_for_one_feature_may_be_chance_among_hundreds():
+    # A PSI of 0.25 and a distance of 0.22 on 240 rows each: large, and with probabilities of some 1e-4 by chance.
+    moved = drift_of(numeric(NORMAL[:240]), numeric(NORMAL[:240] + 0.36))
+    assert moved.psi > 0.2
+    assert moved.status != "ok"
+    calm = {f"f{number}": numeric(NORMAL[:240]) for number in range(500)}
+    many = compare({**calm, "x": numeric(NORMAL[:240])}, {**calm, "x": numeric(NORMAL[:240] + 0.36)})
+    assert not many.alert
+    assert {feature.status for feature in many.features} == {"ok"}
+
+
+def test_the_page_shows_bands_and_the_period_before():
+    low, high = NORMAL[:2000], NORMAL[2000:]
+    page = compare(
+        by_band(low, high), by_band(low, high + 1), previous=by_band(low, high), previous_name="last week"
+    ).to_html()
+    assert "against last week" in page
+    assert page.count(BANDS[3]) == 1
+    assert not re.search(r"https?:|//cdn|<script|<link|src=|@import|url\(", page)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from monitoring.drift import compare
-from monitoring.profiles import profile_frame, read_profile, summaries, write_profile
+from monitoring.profiles import merge, profile_frame, read_profile, summaries, write_profile
 
 ROWS = 10_000
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,3 +97,44 @@ def test_missing_rates_are_exact(measured):
     _, frames, features = measured
     assert features["with_nulls"].reference_missing == frames["reference"]["with_nulls"].isna().mean()
     assert features["with_nulls"].current_missing == frames["current"]["with_nulls"].isna().mean()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_at_a_hundred_thousand_rows_ks_is_within_half_a_hundredth_and_psi_within_one(shift):
+    rng, rows = np.random.default_rng(11), 100_000
+    reference, current = (
+        pd.DataFrame({"normal": z, "lognormal": np.exp(z), "count": rng.poisson(3 + mean, rows)})
+        for mean, z in ((mean, rng.normal(mean, 1, rows)) for mean in (0.0, shift))
+    )
+    report = compare(*(summaries(profile_frame(one, dataset_timestamp=MOMENT)) for one in (reference, current)))
+    for feature in report.features:
+        name = feature.feature
+        assert feature.ks == pytest.approx(exact_ks(reference[name], current[name]), abs=0.005), name
+        assert feature.psi == pytest.approx(exact_psi(reference[name], current[name]), abs=0.01), name
+
+
+def test_thirty_days_merged_are_the_profile_of_all_their_rows():
+    days = [sample(100 + day, day / 30) for day in range(30)]
+    rows = pd.concat(days, ignore_index=True)
+    merged, whole = (
+        summaries(view)
+        for view in (
+            merge([profile_frame(day, dataset_timestamp=MOMENT) for day in days]),
+            profile_frame(rows, dataset_timestamp=MOMENT),
+        )
+    )
+    for name, column in whole.items():
+        assert (merged[name].n, merged[name].null, merged[name].counts) == (column.n, column.null, column.counts)
+        if column.distribution:
+            values = np.sort(rows[name].dropna().astype(float))
+            at = np.unique(values[:: len(values) // 500])
+            exact = np.searchsorted(values, at, side="right") / len(values)
+            # Two sketches of 4,096 have a rank error of 0.0008 each, two thirds of the time.
+            assert np.abs(merged[name].distribution.at(at) - exact).max() < 0.005, name
+    reference = summaries(profile_frame(sample(1, 0.0), dataset_timestamp=MOMENT))
+    for one, other in zip(
+        *(sorted(compare(reference, side).features, key=lambda f: f.feature) for side in (merged, whole)), strict=True
+    ):
+        assert one.psi == pytest.approx(other.psi, abs=0.01)
+        assert (one.ks is None) == (other.ks is None)
+        assert one.ks is None or one.ks == pytest.approx(other.ks, abs=0.005)

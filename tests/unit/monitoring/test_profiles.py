@@ -8,10 +8,24 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
-from whylogs.core import DatasetProfileView, datatypes
+from whylogs.core import DatasetProfile, DatasetProfileView, DatasetSchema, MetricConfig, datatypes
 
 from feature_repo.errors import InputError
-from monitoring.profiles import merge, profile_frame, read_profile, summaries, write_profile
+from monitoring.banding import profile_scored
+from monitoring.plain_columns import plain_values
+from monitoring.profiles import (
+    ProfileBuilder,
+    beside,
+    from_bytes,
+    merge,
+    profile_frame,
+    read_profile,
+    renamed,
+    summaries,
+    to_bytes,
+    write_profile,
+)
+from monitoring.segments import BANDS, PD, banded
 
 JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -196,3 +210,90 @@ def test_what_cannot_be_profiled_is_named(spoiled, message):
         profile_frame(spoiled, dataset_timestamp=JANUARY)
     with pytest.raises(InputError, match="'absent'"):
         profile_frame(frame(), ["income", "absent"], dataset_timestamp=JANUARY)
+
+
+def stock(values: pd.DataFrame) -> pd.DataFrame:
+    """Return what whylogs says of a frame that it profiles all by itself."""
+    schema = DatasetSchema(default_configs=MetricConfig(kll_k_large=4096))
+    profile = DatasetProfile(schema=schema, dataset_timestamp=JANUARY)
+    profile.track(pandas=values)
+    return profile.view().to_pandas()
+
+
+def test_a_profile_says_what_whylogs_own_way_says():
+    values = frame(3000).assign(verified=lambda f: f["verified"].map({True: "true", False: "false"}))
+    values["inquiries"] = values["inquiries"].astype(float)
+    ours, theirs = profile_frame(values, dataset_timestamp=JANUARY).to_pandas(), stock(values)
+    assert set(ours.index) == set(theirs.index)
+    assert set(ours.columns) == set(theirs.columns)
+    for column in theirs.columns.drop(["counts/nan", "frequent_items/frequent_strings", "type"]):
+        assert ours[column].dropna().to_dict() == pytest.approx(theirs[column].dropna().to_dict(), rel=1e-9), column
+    for name in ("home", "verified"):
+        items = [{i.value: i.est for i in side.loc[name, "frequent_items/frequent_strings"]} for side in (ours, theirs)]
+        assert items[0] == items[1]
+
+
+def test_many_merged_at_once_are_what_whylogs_merges_two_by_two():
+    parts = [profile_frame(frame(rows, rows), dataset_timestamp=JANUARY) for rows in (1, 700, 40)]
+    ours, theirs = merge(parts), parts[0].merge(parts[1]).merge(parts[2])
+    ours, theirs = ours.to_pandas().sort_index(), theirs.to_pandas().sort_index()
+    for column in theirs.columns.drop(["frequent_items/frequent_strings", "type"]):
+        assert ours[column].dropna().to_dict() == pytest.approx(theirs[column].dropna().to_dict(), rel=1e-9), column
+
+
+def test_merging_leaves_the_parts_as_they_are():
+    parts = [profile_frame(frame(100, seed), dataset_timestamp=JANUARY) for seed in range(3)]
+    before = [summaries(part) for part in parts]
+    merge(parts)
+    assert [summaries(part) for part in parts] == before
+
+
+def test_rows_may_come_in_portions_some_of_them_without_any_value():
+    builder = ProfileBuilder(JANUARY)
+    builder.track({"x": plain_values([1.0, 2.0]), "t": plain_values(["a", None])})
+    builder.track({"x": plain_values([None, None]), "t": plain_values([None, None])})
+    builder.track({"x": plain_values([3.0]), "t": plain_values(["a"]), "late": plain_values([True])})
+    found = summaries(from_bytes(to_bytes(builder.view()), "here"))
+    assert (found["x"].n, found["x"].null, found["x"].distribution.points) == (5, 2, (1.0, 2.0, 3.0))
+    assert (found["t"].n, found["t"].null, found["t"].counts) == (5, 3, {"a": 2})
+    assert (found["late"].n, found["late"].counts) == (1, {"true": 1})
+
+
+def test_a_text_among_numbers_counts_as_missing():
+    builder = ProfileBuilder(JANUARY)
+    builder.track({"x": plain_values([1.0, 2.0])})
+    builder.track({"x": plain_values([3.0, "three", None])})
+    summary = summaries(builder.view())["x"]
+    assert (summary.n, summary.null, summary.kind) == (5, 3, "numeric")
+
+
+def test_values_of_several_kinds_are_texts():
+    assert plain_values([1.5, "a", True, None]).tolist() == ["1.5", "a", "true", None]
+    assert plain_values([True, None]).tolist() == ["true", None]
+    assert plain_values(["94110", None]).tolist() == ["94110", None]
+    assert np.array_equal(plain_values([1.0, None]), [1.0, np.nan], equal_nan=True)
+
+
+def test_columns_may_be_renamed_and_put_beside_others():
+    view = profile_frame(frame(), dataset_timestamp=JANUARY)
+    both = beside([renamed(view, {"home": "a"}), renamed(view, {"income": "b", "absent": "c"})])
+    assert {name: summary.n for name, summary in summaries(both).items()} == {"a": 1000, "b": 1000}
+
+
+def test_scored_rows_are_profiled_by_score_band_too():
+    values = frame().assign(**{PD: np.linspace(0, 1, 1000), "defaulted": False})
+    values.loc[:9, PD] = np.nan
+    found = summaries(profile_scored(values, dataset_timestamp=JANUARY))
+    assert found["income"].n == 1000
+    assert {name for name in found if "[" in name} == {
+        banded(name, band) for name in ("income", "inquiries", "verified", "home") for band in BANDS
+    }
+    edges = [0, 0.05, 0.10, 0.20, 1]
+    for low, high, band in zip(edges, edges[1:], BANDS, strict=False):
+        rows = values[(values[PD] > low) & (values[PD] <= high)]
+        assert found[banded("income", band)].n == len(rows)
+        assert found[banded("home", band)].counts == rows["home"].value_counts().to_dict()
+
+
+def test_rows_without_a_score_have_no_bands():
+    assert not [name for name in summaries(profile_scored(frame(), dataset_timestamp=JANUARY)) if "[" in name]
