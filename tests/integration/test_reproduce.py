@@ -1,0 +1,137 @@
+"""A recorded run is made again bit for bit, and where it cannot be, what differs is told."""
+
+import json
+import shutil
+
+import duckdb
+import pytest
+from mlflow import MlflowClient
+
+from feature_repo.errors import GateError
+from feature_repo.home import Home
+from services import embedded, intake, pipeline
+from services.scoring.policy import load_policy
+from training.tracking import Tracking
+
+
+@pytest.fixture(scope="module")
+def searched(finished, tmp_path_factory):
+    """A home of its own with one run of a short search."""
+    home = Home(root=tmp_path_factory.mktemp("searched"))
+    shutil.copytree(finished.home.sources, home.sources)
+    state = finished.home.state()
+    home.save_state(
+        type(state)(
+            portfolio=state.portfolio,
+            as_of=state.as_of,
+            oot_start=state.oot_start,
+            performance_months=state.performance_months,
+        )
+    )
+    try:
+        store = intake.materialize(home)
+        yield home, pipeline.train(home, trials=4, cutoff_rule="profit", store=store)
+    finally:
+        embedded.stop(home)
+
+
+def append(home, table, change):
+    source = home.sources / table / "data.parquet"
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(f"copy ({change.format(source=source)}) to '{source.with_name('later.parquet')}'")
+
+
+def test_a_searched_run_is_made_again_also_after_the_sources_have_grown(searched, candor):
+    home, outcome = searched
+    append(
+        home,
+        "credit_bureau",
+        "select * replace (created_timestamp + interval 3 year as created_timestamp) from '{source}' limit 500",
+    )
+    done = candor("train", "--run", outcome.run.run_id, "--reproduce", "--json", home=home.root)
+    answer = json.loads(done.stdout)
+    assert answer["same"]
+    assert answer["model_digest"] == outcome.candidate.model_digest
+    assert answer["dataset_digest"] == outcome.dataset.digest
+
+
+def test_a_cutoff_by_profit_is_in_the_bundle_and_its_policy_has_a_version_of_its_own(searched, tmp_path):
+    home, outcome = searched
+    policy = load_policy((Tracking(home).download_bundle(outcome.run.run_id, tmp_path) / "policy.toml").read_bytes())
+    assert policy.approve_max_pd == outcome.candidate.cutoff
+    assert policy.version.endswith(f"+cutoff-{outcome.candidate.cutoff}")
+
+
+def test_each_trial_is_a_run_nested_in_the_training_run(searched):
+    home, outcome = searched
+    client = MlflowClient(home.mlflow_uri)
+    nested = client.search_runs(
+        [client.get_run(outcome.run.run_id).info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{outcome.run.run_id}'",
+    )
+    assert len(nested) == len(outcome.candidate.chosen.trials) == 4
+    assert min(run.data.metrics["held_out_loss"] for run in nested if run.data.tags["state"] == "complete") == (
+        pytest.approx(outcome.candidate.chosen.loss)
+    )
+
+
+def test_the_report_needs_no_network_and_names_no_applicant(searched):
+    _, outcome = searched
+    for name in ("evaluation.html", "model_card.md"):
+        text = outcome.report.with_name(name).read_text(encoding="utf-8")
+        assert "://" not in text
+        assert "APP_" not in text
+        assert f"{outcome.metrics['oot_auc']:.3f}" in text
+
+
+def test_a_column_that_knows_the_outcome_stops_the_run(searched):
+    """What was collected of a defaulted loan, in the place of an honest feature."""
+    home, outcome = searched
+    runs = len(MlflowClient(home.mlflow_uri).search_model_versions("name = 'candor-pd'"))
+    loans, bureau = (home.sources / table / "data.parquet" for table in ("loans", "credit_bureau"))
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.execute(
+            f"""copy (
+                select b.* replace (
+                    l.event_timestamp as event_timestamp, l.event_timestamp as created_timestamp,
+                    case when l.defaulted then l.purchase_amount * 0.3 else 0 end as revolving_balance)
+                from '{loans}' l
+                join (select distinct on (applicant_id) * from '{bureau}' order by applicant_id, event_timestamp) b
+                using (applicant_id)
+                where l.defaulted is not null
+            ) to '{bureau.with_name("collected.parquet")}'"""
+        )
+    try:
+        with pytest.raises(GateError, match="leakage: .*revolving_balance"):
+            pipeline.train(home)
+    finally:
+        bureau.with_name("collected.parquet").unlink()
+    assert len(MlflowClient(home.mlflow_uri).search_model_versions("name = 'candor-pd'")) == runs
+
+
+def test_what_differs_is_told_and_nothing_is_recorded(searched, candor):
+    home, outcome = searched
+    append(
+        home,
+        "credit_bureau",
+        "select * replace (9.0 as debt_to_income_ratio, created_timestamp + interval 1 second as created_timestamp) "
+        "from '{source}'",
+    )
+    done = candor("train", "--run", outcome.run.run_id, "--reproduce", home=home.root, ok=False)
+    assert done.returncode == 1
+    assert "what differs is dataset, model" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_is_not_there_is_one_line(searched, candor):
+    home, _ = searched
+    done = candor("train", "--run", "0" * 32, "--reproduce", home=home.root, ok=False)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_run_and_reproduce_go_together(searched, candor):
+    home, _ = searched
+    assert candor("train", "--reproduce", home=home.root, ok=False).returncode == 2
