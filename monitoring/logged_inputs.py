@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -194,6 +195,9 @@ class LoggedInputs:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
+        file = self._database.engine.url.database
+        if self._is_sqlite and file and not Path(file).exists():  # to connect would be to create it
+            raise UnavailableError(f"there is no decision log at {file}")
         # Not through `LogDatabase.connect`, which would see to the tables first, and take locks for it.
         with self._database.errors(), self._database.engine.connect() as connection:
             if not self._is_sqlite:
