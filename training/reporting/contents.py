@@ -38,7 +38,7 @@ class Window:
 
 @dataclass(frozen=True)
 class StabilityRow:
-    """Scores up to a bound, above the one before: shares of the loans fitted on and out of time."""
+    """PDs up to a bound, above the one before: shares of the loans fitted on and out of time."""
 
     up_to: float
     fitted: float
@@ -124,7 +124,7 @@ def contents(evidence: Evidence) -> Contents:
         If the out-of-time window has only one outcome.
     """
     oot = evidence.oot
-    bounds, fitted_shares, oot_shares = decile_shares(evidence.fitted.score, oot.score)
+    bounds, fitted_shares, oot_shares = decile_shares(evidence.fitted.pd, oot.pd)
     return Contents(
         facts=evidence.facts,
         parameters=evidence.parameters,
@@ -144,7 +144,7 @@ def contents(evidence: Evidence) -> Contents:
         vintages=by_vintage(oot),
         bands=by_band(oot),
         segments={name: by_segment(oot, found) for name, found in evidence.segments.items()},
-        psi=population_stability(evidence.fitted.score, oot.score),
+        psi=population_stability(evidence.fitted.pd, oot.pd),
         stability=[
             StabilityRow(bound, float(fitted), float(later))
             for bound, fitted, later in zip(bounds, fitted_shares, oot_shares, strict=True)

@@ -119,20 +119,20 @@ def over_time(windows: Mapping[str, ScoredLoans]) -> Markup:
 
 
 def stability(rows: Sequence[StabilityRow]) -> Markup:
-    """Draw the shares of both windows in the deciles of the scores fitted on."""
+    """Draw the shares of both windows in the deciles of the PDs fitted on."""
     with Drawing(4.6, 3.2) as drawing:
         axes = drawing.axes[0]
         where = np.arange(len(rows))
         axes.bar(where - 0.2, [one.fitted for one in rows], 0.38, color=GOOD, label="fitted on")
         axes.bar(where + 0.2, [one.oot for one in rows], 0.38, color=ACCENT, label="out of time")
-        labels = [f"≤ {one.up_to:.0f}" if np.isfinite(one.up_to) else "above" for one in rows]
+        labels = [f"≤ {100 * one.up_to:.1f} %" if np.isfinite(one.up_to) else "above" for one in rows]
         axes.set_xticks(where, labels, rotation=45, ha="right")
-        axes.set(xlabel="credit score", ylabel="share of loans")
+        axes.set(xlabel="PD", ylabel="share of loans")
         axes.yaxis.set_major_formatter(_percent)
         axes.grid(visible=False, axis="x")
         axes.legend(loc="upper right", ncols=2)
         axes.set_ylim(top=max(max(one.fitted, one.oot) for one in rows) * 1.2)
-        return drawing.svg("Scores of the loans fitted on and out of time")
+        return drawing.svg("PDs of the loans fitted on and out of time")
 
 
 def profit(curves: Mapping[str, ProfitCurve], best: Interval, policy: float) -> Markup:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.evidence_factory import evidence, scored
+from training.evaluate import population_stability
 from training.evidence import Economics, Impacts
 from training.fairness import measure_fairness
 from training.reporting.write import write_report
@@ -162,6 +163,12 @@ def test_the_tables_of_a_page_add_up(report):
         assert total[1] == "2,345"
     _, *tenths, total = report.page.rows["Ranking by tenths of the score"]
     assert [sum(whole(row[column]) for row in tenths) for column in (2, 3)] == [whole(total[2]), whole(total[3])]
+    _, *deciles = report.page.rows["Stability"]
+    assert len(deciles) == 10
+    for column in (1, 2):
+        assert sum(float(row[column].removesuffix(" %")) for row in deciles) == pytest.approx(100, abs=0.5)
+    psi = population_stability(report.evidence.fitted.pd, report.evidence.oot.pd)
+    assert f"out of time: {psi:.4f}," in "".join(report.page.text)
     parts = [float(row[1].replace("−", "-")) for row in report.page.rows["What the Brier score is made of"][:5]]
     assert sum(parts[:4]) == pytest.approx(parts[4], abs=3e-5)
 
