@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import great_expectations as gx
+import numpy as np
 import pandas as pd
 from great_expectations.core.expectation_validation_result import (
     ExpectationSuiteValidationResult,
@@ -141,6 +142,8 @@ def validate(name: str, frame: pd.DataFrame, expectations: Sequence[Any]) -> lis
         config = evr.expectation_config
         if not evr.success and not evr.result and config.type != EXISTENCE:
             evr.exception_info = {"raised_exception": True, "exception_message": "could not be evaluated"}
+        if isinstance(observed := evr.result.get("observed_value"), np.generic):
+            evr.result["observed_value"] = observed.item()  # the renderer of Data Docs reads numbers of NumPy wrongly
         if not {config.type, f"{config.type}:{config.kwargs.get('column')}"} & _MAY_BE_SHOWN:
             evr.result = {key: _HIDDEN if key == "observed_value" else value for key, value in evr.result.items()}
             evr.result.pop("details", None)

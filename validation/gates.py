@@ -21,7 +21,7 @@ from validation.change import Part, batch_changes
 from validation.evaluation import More, evaluate
 from validation.own_suites import check_names, of_rows, own_expectations
 from validation.quarantine import set_aside
-from validation.results import GateResult
+from validation.results import GateResult, in_rows
 from validation.rules import REQUEST
 from validation.runs import Run, new_run
 from validation.source_gate import LOANS, Judged, SourceTable, judge_source, result_of, unreadable
@@ -80,7 +80,7 @@ def check_sources(
         if quarantine and not stopped:
             judged[name] = _set_aside(home, name, tables[name], one.faulty, origin, run, compare)
         elif not stopped:
-            note = f"{len(one.faulty):,} rows can be set aside: candor validate --quarantine"
+            note = f"{in_rows(len(one.faulty))} can be set aside: candor validate --quarantine"
             judged[name] = Judged(msgspec.structs.replace(one.result, note=note), one.validated)
     for name, one in judged.items():
         data_docs.write_page(one.result, one.validated, home.reports)
@@ -205,7 +205,7 @@ def _set_aside(
     rows, path = set_aside(home, name, faulty, run)
     again = judge_source(home, name, table, origin, compare=compare)
     place = str(path.relative_to(home.root))
-    note = f"{rows:,} rows set aside in {place}"
+    note = f"{in_rows(rows)} set aside in {place}"
     result = msgspec.structs.replace(again.result, quarantined=rows, quarantine=place, note=note)
     return Judged(result, again.validated, again.profile)
 

@@ -119,7 +119,8 @@ def _read(path: Path) -> Sequence[Expectation]:
 
 def _made(path: Path, number: int, one: Expectation, columns: Collection[str]) -> gxe.Expectation:
     place = f"{path}, expectation {number} ({one.type})"
-    arguments = ", ".join(f"{name} {value!r}" for name, value in one.kwargs.items() if not name.startswith("column"))
+    given = {name: value for name, value in one.kwargs.items() if value not in (None, False)}
+    arguments = ", ".join(f"{name} {value!r}" for name, value in given.items() if not name.startswith("column"))
     said = (one.meta or {}).get("rule") or f"must meet {one.type}{f' ({arguments})' if arguments else ''}"
     noted: dict[str, Any] = remarks(said, level="critical" if one.severity == "critical" else "warning")
     noted["meta"] = {**(one.meta or {}), **noted["meta"]}

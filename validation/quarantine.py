@@ -63,7 +63,7 @@ def faulty_rows(
         contents = faulty[only].drop_duplicates().groupby(list(columns), dropna=False).size()
         alone = set(contents[contents == 1].index)
         here = pd.MultiIndex.from_frame(faulty.loc[only, list(columns)])
-        faulty.loc[only, SPARE] = [one in alone for one in here]
+        faulty.loc[only, SPARE] = np.array([one in alone for one in here], dtype=bool)
     return faulty.drop_duplicates()
 
 

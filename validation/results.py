@@ -81,3 +81,8 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     quarantined: int = 0
     quarantine: str = ""
+
+
+def in_rows(count: int) -> str:
+    """Say a number of rows: ``1 row``, ``1,000 rows``."""
+    return f"{count:,} row{'' if count == 1 else 's'}"

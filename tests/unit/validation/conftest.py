@@ -6,7 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.unit.validation.samples import BUREAU
+from feature_repo.home import Home, HomeState
+from tests.unit.validation.samples import AS_OF, BUREAU
 
 WriteParquet = Callable[..., Path]
 
@@ -24,3 +25,11 @@ def parquet(tmp_path: Path) -> WriteParquet:
         return path
 
     return write
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home whose clock stands at AS_OF; `parquet` with a name below ``sources/`` fills it."""
+    home = Home(root=tmp_path)
+    home.save_state(HomeState(as_of=AS_OF))
+    return home
