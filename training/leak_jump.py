@@ -117,7 +117,7 @@ def _out_of_fold(
     gains: dict[str, float] = {}
     for part in range(int(fold.max()) + 1):
         held = fold == part
-        data = xgboost.QuantileDMatrix(matrix[~held], label=defaulted[~held], max_bin=BINS)
+        data = xgboost.QuantileDMatrix(matrix[~held], label=defaulted[~held], max_bin=BINS, nthread=1)
         booster = xgboost.train(PARAMETERS, data, num_boost_round=ROUNDS)
         told = booster.inplace_predict(matrix[held], predict_type="margin")
         margins[held] = told - told.mean()
