@@ -119,7 +119,7 @@ def _read(path: Path) -> Sequence[Expectation]:
 
 def _made(path: Path, number: int, one: Expectation, columns: Collection[str]) -> gxe.Expectation:
     place = f"{path}, expectation {number} ({one.type})"
-    given = {name: value for name, value in one.kwargs.items() if value not in (None, False)}
+    given = {name: value for name, value in one.kwargs.items() if value is not None and value is not False}
     arguments = ", ".join(f"{name} {value!r}" for name, value in given.items() if not name.startswith("column"))
     said = (one.meta or {}).get("rule") or f"must meet {one.type}{f' ({arguments})' if arguments else ''}"
     noted: dict[str, Any] = remarks(said, level="critical" if one.severity == "critical" else "warning")
