@@ -191,13 +191,14 @@ def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
 
 def _facts(home: Home, dataset: Dataset, candidate: Candidate, recipe: Recipe, policy: Policy) -> dict[str, str]:
     months = recipe.performance_months
+    tested = int(dataset.is_oot.sum())
     features: Sequence[str] = candidate.scorer.features
     return {
         "portfolio": home.state().portfolio,
         "feature service": recipe.feature_service,
         "features": str(len(features)),
         "loans decided": f"{dataset.decided.min()!s:.10} to {dataset.decided.max()!s:.10}",
-        "report drawn from": f"{min(int(dataset.is_oot.sum()), MOST_LOANS):,} of {int(dataset.is_oot.sum()):,} loans out of time",
+        "report drawn from": f"{min(tested, MOST_LOANS):,} of {tested:,} loans out of time",
         "out of time from": f"{recipe.oot_start:%Y-%m-%d}",
         "outcomes known by": f"{recipe.as_of:%Y-%m-%d}",
         "performance window": f"{months} months" if months else "none: each outcome counts once it is observed",
