@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SERVE  ?= 1
 
-.PHONY: help demo test check bench serve clean
+.PHONY: help demo test check bench notebooks serve clean
 .DEFAULT_GOAL := help
 
 help: ## list targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
@@ -33,6 +33,9 @@ check: $(STAMP) ## lint, types, import contracts
 
 bench: $(STAMP) ## benchmarks, as a table and as JSON in .bench/
 	$(BIN)/python -m tests.benchmarks
+
+notebooks: $(STAMP) ## run training/notebooks on CANDOR_HOME (after `make demo`) and save them in place
+	$(BIN)/python -m training.notebooks
 
 serve: $(STAMP) ## the scoring service on port 8000
 	$(BIN)/candor serve
