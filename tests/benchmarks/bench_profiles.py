@@ -1,0 +1,178 @@
+"""Profiles of logged decisions: how fast, in how much memory, beside a service under load; and false alarms of drift.
+
+- decisions of 25 columns from a log to profiles by hour and day, 2 days of 50,000 and of 500,000, and 20 of 5,000;
+- `candor profile` of a whole log;
+- whylogs alone on frames of the same columns that are in memory already;
+- decisions per second with a profiling run going on beside, over those without (needs ``wrk``);
+- 200 days of 5,000 decisions without a shift, and days on which three features have moved by a standard deviation.
+
+python -m tests.benchmarks profiles
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring.decision_log import DecisionLog
+from tests.benchmarks import many_decisions
+from tests.benchmarks.demo_home import CANDOR, PROJECT, a_demo_home
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+FEW, MANY = 100_000, 1_000_000
+QUIET_DAYS, LOUD_DAYS, A_DAY = 200, 10, 5_000
+SECONDS = 8
+UPDATE = """
+import json, resource, sys, time
+from feature_repo.home import Home
+from monitoring import profile_store
+from services.observe import give_way
+give_way()
+begun = time.perf_counter()
+done = profile_store.update(Home.resolve())
+seconds = time.perf_counter() - begun
+print(json.dumps({"rows": done.decisions, "seconds": seconds, "rows/s": done.decisions / seconds,
+                  "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+AGAIN_AND_AGAIN = """
+import shutil
+from feature_repo.home import Home
+from monitoring import profile_store
+from services.observe import give_way
+give_way()
+home = Home.resolve()
+while True:
+    shutil.rmtree(profile_store.folder(home), ignore_errors=True)
+    profile_store.update(home)
+"""
+IMPORTS = """
+import json, resource
+import monitoring.profiles
+print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+
+
+def run() -> list[dict[str, Any]]:
+    """Return ``name``, ``rows``, ``rows/s`` and ``peak_mib``; of the last rows what their names say."""
+    with tempfile.TemporaryDirectory(prefix="candor-bench-") as folder:
+        return [
+            {"name": "whylogs alone, frames of 10,000"} | _whylogs_alone(),
+            {"name": "nothing but the imports"} | _child(IMPORTS, Path(folder)),
+            *_from_a_log(Path(folder)),
+            *_beside_a_service(Path(folder)),
+            *_drift_over_days(),
+        ]
+
+
+def _from_a_log(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name, count, over in (
+        ("by hour and day, 2 days", FEW, 2 * DAY),
+        ("by hour and day, 20 days", FEW, 20 * DAY),
+        ("by hour and day, 2 days", MANY, 2 * DAY),
+    ):
+        home = folder / f"home-{len(rows)}"
+        _fill(home, count, over)
+        rows.append({"name": name} | _child(UPDATE, home))
+        if count == MANY:
+            begun = time.perf_counter()
+            command = [*CANDOR, "profile", "--source", "decisions", "--out", str(folder / "all.bin")]
+            subprocess.run(command, env=_environment(home), cwd=PROJECT, check=True, capture_output=True)
+            seconds = time.perf_counter() - begun
+            rows.append({"name": "candor profile, to its end", "rows": MANY, "rows/s": MANY / seconds})
+        shutil.rmtree(home)
+    return rows
+
+
+def _fill(home: Path, count: int, over: timedelta) -> None:
+    log = DecisionLog(f"sqlite:///{home / 'decisions.db'}")
+    many_decisions.fill(log, count, START, over)
+    log.close()
+
+
+def _whylogs_alone() -> dict[str, Any]:
+    from whylogs.core import DatasetProfile
+
+    frame = pd.DataFrame(many_decisions.inputs(np.random.default_rng(1), 10_000))
+    frame = frame.assign(credit_score=frame["default_probability"], recommendation=frame["home_ownership"])
+    texts = frame.select_dtypes(exclude="number").columns
+    frame[texts] = frame[texts].astype(str).astype(object)
+    profile = DatasetProfile()
+    profile.track(pandas=frame)
+    begun = time.perf_counter()
+    for _ in range(10):
+        profile.track(pandas=frame)
+    return {"rows": 100_000, "rows/s": 100_000 / (time.perf_counter() - begun)}
+
+
+def _beside_a_service(folder: Path) -> list[dict[str, Any]]:
+    from tests.benchmarks.bench_http import _free_port, _load, _script, _server
+
+    if not shutil.which("wrk"):
+        return [{"name": "not measured: wrk is not installed (apt-get install wrk)"}]
+    with a_demo_home(folder / "demo", 2000) as (environment, _):
+        _fill(folder / "demo", 3 * FEW, 2 * DAY)
+        script, port = folder / "decision.lua", _free_port()
+        script.write_text(_script(b'{"applicant_id": "%s", "purchase_amount": 3500, "term_months": 12}'))
+        url = f"http://127.0.0.1:{port}/predict"
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        with _server([*CANDOR, "serve", "--port", str(port)], environment, port, "/health/ready", PROJECT):
+            _load(url, script, 2)
+            for watched in (False, True) * 3:
+                beside = [sys.executable, "-c", AGAIN_AND_AGAIN] if watched else ["sleep", "infinity"]
+                with subprocess.Popen(beside, env=environment, cwd=PROJECT) as process:
+                    time.sleep(3)
+                    rates[watched].append(_load(url, script, SECONDS)["requests/s"])
+                    assert process.poll() is None
+                    process.kill()
+    without, with_ = (float(np.median(rates[watched])) for watched in (False, True))
+    return [{"name": "decisions/s, a profiling run beside", "rows/s": with_, "of those without": with_ / without}]
+
+
+def _drift_over_days() -> list[dict[str, Any]]:
+    """Profile every day's decisions, and compare it with training and with the day before, at default thresholds."""
+    from monitoring.banding import profile_scored
+    from monitoring.drift import compare
+    from monitoring.profiles import summaries
+
+    rng = np.random.default_rng(2)
+
+    def day(rows: int, moved: float = 0.0) -> Any:
+        frame = pd.DataFrame(many_decisions.inputs(rng, rows, moved))
+        return summaries(profile_scored(frame.assign(credit_score=700 - 200 * frame["default_probability"])))
+
+    training = day(20_000)
+    yesterday, alerts = day(A_DAY), 0
+    for _ in range(QUIET_DAYS):
+        today = day(A_DAY)
+        alerts += compare(training, today, previous=yesterday).alert
+        yesterday = today
+    found = sum(compare(training, day(A_DAY, 1.0), previous=yesterday).alert for _ in range(LOUD_DAYS))
+    return [
+        {"name": "days without a shift", "rows": QUIET_DAYS, "alerts": alerts},
+        {"name": "days with three features moved by 1 sd", "rows": LOUD_DAYS, "alerts": found},
+    ]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "CANDOR_HOME": str(home), "CANDOR_DECISION_LOG": ""}
+
+
+def _child(code: str, home: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=_environment(home), cwd=PROJECT, check=True, capture_output=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
