@@ -114,6 +114,7 @@ def _quartiles(column: str, known: ColumnProfile, limits: LastRun, where: str) -
         "critical": (by.critical_spreads, by.critical_factor),
         "warning": (by.warning_spreads, by.warning_factor),
     }
+    were = ", ".join(f"{value:,.6g}" for value in quartiles)
     for level, (spreads, factor) in levels.items():
         ranges = []
         for value in quartiles:
@@ -121,7 +122,7 @@ def _quartiles(column: str, known: ColumnProfile, limits: LastRun, where: str) -
             if quartiles[0] > 0:
                 least, most = max(least, value / factor), min(most, value * factor)
             ranges.append([least, most])
-        rule = f"must have quartiles like the last good run's{where}, within {spreads:g} spreads and {factor:g} times"
+        rule = f"must have quartiles{where} within {spreads:g} spreads and {factor:g} times the last good run's {were}"
         yield gxe.ExpectColumnQuantileValuesToBeBetween(
             column=column,
             quantile_ranges={"quantiles": list(_QUARTILES), "value_ranges": ranges},

@@ -78,7 +78,7 @@ def check_sources(
         if one.faulty is None:
             continue
         if quarantine and not stopped:
-            judged[name] = _set_aside(home, name, tables[name], one.faulty, origin, run, compare)
+            judged[name] = _set_aside(home, name, tables[name], one, origin, run, compare)
         elif not stopped:
             note = f"{in_rows(len(one.faulty))} can be set aside: candor validate --quarantine"
             judged[name] = Judged(msgspec.structs.replace(one.result, note=note), one.validated)
@@ -199,14 +199,18 @@ def require_passed(results: Iterable[GateResult]) -> None:
 
 
 def _set_aside(
-    home: Home, name: str, table: SourceTable, faulty: pd.DataFrame, origin: str, run: str, compare: bool
+    home: Home, name: str, table: SourceTable, before: Judged, origin: str, run: str, compare: bool
 ) -> Judged:
-    """Move faulty rows out of a table and judge what is left."""
-    rows, path = set_aside(home, name, faulty, run)
+    """Move faulty rows out of a table and judge what is left; what was wrong with them is a warning then."""
+    assert before.faulty is not None
+    rows, path = set_aside(home, name, before.faulty, run)
     again = judge_source(home, name, table, origin, compare=compare)
     place = str(path.relative_to(home.root))
     note = f"{in_rows(rows)} set aside in {place}"
-    result = msgspec.structs.replace(again.result, quarantined=rows, quarantine=place, note=note)
+    found = tuple(msgspec.structs.replace(finding, level="warning") for finding in before.result.failures)
+    result = msgspec.structs.replace(
+        again.result, warnings=found + again.result.warnings, quarantined=rows, quarantine=place, note=note
+    )
     return Judged(result, again.validated, again.profile)
 
 

@@ -72,6 +72,8 @@ def test_one_faulty_row_is_set_aside_with_its_reason_and_origin_and_the_others_s
     assert result.passed
     assert (result.rows, result.quarantined) == (ROWS - 1, 1)
     assert result.note == f"1 row set aside in {result.quarantine}"
+    (why,) = result.warnings
+    assert (f"{why.column} {why.rule}", why.unexpected, why.of) == (reason, 1, ROWS)
     assert rows(home) == before[:3] + before[4:]
     ((*kept, why, run, file, number, sha256),) = aside(home)
     assert tuple(kept) == before[3]
@@ -175,7 +177,8 @@ def test_a_faulty_row_leaves_every_file_that_holds_it_and_other_files_stay_as_th
         ("deep/appended-1.parquet", 0),
     ]
     assert (other.read_bytes(), other.stat().st_mtime_ns) == untouched
-    assert result.warnings[0].column == "copies of the row"  # those of APP_000007, which are in order
+    # copies of the rows of APP_000007, which are in order
+    assert [one.column for one in result.warnings] == ["utilization", "copies of the row"]
 
 
 def test_not_a_number_beside_a_fault_does_not_hide_the_row(home, parquet):
