@@ -9,19 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
-from services import pipeline
-from services.train import DEFAULT_SEED
 from training import promotion
-from training.dataset import Dataset
 from training.judgement import DatasetOf
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE, read_gate
 from training.promotion_record import Entry, now, signed
+
+if TYPE_CHECKING:  # they import Feast and all that training needs, which a promotion may do without
+    from services.train import TrainOutcome
+    from training.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Retrained:
         Why the champion stays; empty if the new model is in service.
     """
 
-    outcome: pipeline.TrainOutcome
+    outcome: TrainOutcome
     entry: Entry
     refusal: str = ""
 
@@ -93,9 +95,9 @@ def challenge(
 def retrain(
     home: Home,
     *,
+    seed: int,
     oot_start: datetime | None = None,
     trials: int = 0,
-    seed: int = DEFAULT_SEED,
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
@@ -104,6 +106,7 @@ def retrain(
 
     Parameters
     ----------
+    seed : int
     oot_start : datetime or None
         UTC; None means the portfolio's.
     trials : int
@@ -116,10 +119,12 @@ def retrain(
     GateError, InputError
         As for `services.train.train`.
     """
+    from services.train import train
+
     by, why = signed(by, why)
     read_gate(gate)  # an hour of training later is late to find a mistake in it
     with _only_one(home, by, why):
-        outcome = pipeline.train(home, oot_start=oot_start, seed=seed, trials=trials)
+        outcome = train(home, oot_start=oot_start, seed=seed, trials=trials)
         try:
             entry = promote(home, outcome.run.version, by=by, why=why, gate=gate, dataset=outcome.dataset)
         except Refused as refused:
@@ -128,7 +133,12 @@ def retrain(
 
 
 def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:
-    return lambda run_id: pipeline.rebuild(home, run_id) if dataset is None else dataset
+    def of(run_id: str) -> Dataset:
+        from services.reproduce import rebuild
+
+        return rebuild(home, run_id) if dataset is None else dataset
+
+    return of
 
 
 @contextmanager

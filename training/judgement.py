@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feature_repo.errors import GateError, InputError, UnavailableError
 from feature_repo.home import Home
 from training.bundle import Bundle, Champion, bundle_path, load_bundle
-from training.dataset import Dataset
 from training.promotion_checks import bundle_lines, comparison_lines
 from training.promotion_gate import GateLine, PromotionGate, metric_lines
 from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
 
-DatasetOf = Callable[[str], Dataset]
+if TYPE_CHECKING:  # it imports Feast, which is needed only where there is a champion to compare with
+    from training.dataset import Dataset
+
+DatasetOf = Callable[[str], "Dataset"]
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,20 @@ import sys
 import time
 from collections.abc import Mapping
 from statistics import NormalDist, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.bundle import Bundle
 from training.columns import Column
-from training.dataset import Dataset
 from training.promotion_gate import GateLine, PromotionGate, latency_line, size_line
 from training.scored import Bools, Floats
 from training.scorer import Scorer
 from training.uncertainty import Interval, auc_difference
+
+if TYPE_CHECKING:
+    from training.dataset import Dataset
 
 _SCORES = 300
 _EXTREMES = (-sys.float_info.max, sys.float_info.max)

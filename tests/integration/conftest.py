@@ -8,13 +8,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from feature_repo.home import Home
 from feature_repo.portfolios.ingest import ingest
-from services import embedded, intake, lifecycle, pipeline
+from services import cli, embedded, intake, lifecycle, pipeline
 
 PROJECT = Path(__file__).resolve().parents[2]
 REAL_DATA = PROJECT.parent / "shared" / "data"
@@ -30,6 +30,14 @@ class Finished:
     decision: dict[str, Any]
 
 
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     home = Home(root=tmp_path_factory.mktemp("home") / "a home")
@@ -41,6 +49,12 @@ def finished(tmp_path_factory):
         yield Finished(home, outcome, entry.bundle, json.loads(pipeline.score_latest(home)))
     finally:
         embedded.stop(home)
+
+
+@pytest.fixture(scope="session")
+def second(finished):
+    """Another registered version on the same loans: other bytes, and as good."""
+    return pipeline.train(finished.home, seed=8)
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +76,26 @@ def candor(finished):
         if ok:
             assert done.returncode == 0, done.stderr[-2000:]
         return done
+
+    return run
+
+
+@pytest.fixture
+def here(finished, capsys, monkeypatch):
+    """Run the command line in this process, which spares the imports, and return how it ended."""
+
+    def run(*words: str, home: Path | None = None) -> Done:
+        for name in [name for name in os.environ if name.startswith("CANDOR_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("CANDOR_HOME", str(home or finished.home.root))
+        monkeypatch.setattr(sys, "argv", ["candor", *words])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return Done(code, *capsys.readouterr())
 
     return run
 

@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from typing import NamedTuple
 
 import msgspec
 import pytest
 from mlflow import MlflowClient
 
 from feature_repo.errors import GateError, InputError
-from services import cli, lifecycle, pipeline
+from services import lifecycle, pipeline
 from services.scoring import champion as follower
 from services.scoring.app import create_app
 from tests.integration.conftest import PROJECT
@@ -29,12 +28,6 @@ from training.rollback import rollback
 from training.tracking import MODEL_NAME, REFERENCE_PROFILE, Tracking
 
 STUMP = Parameters(max_depth=1, max_rounds=1)
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 class Killed(BaseException):
@@ -54,12 +47,6 @@ def first(finished):
 
 
 @pytest.fixture(scope="module")
-def second(home):
-    """A version with other bytes, and as good."""
-    return pipeline.train(home, seed=8)
-
-
-@pytest.fixture(scope="module")
 def stump(home):
     """A version that hardly ranks."""
     return pipeline.train(home, parameters=STUMP)
@@ -70,27 +57,6 @@ def start(home, first, finished):
     """The first version in service, and nothing recorded."""
     lifecycle.promote(home, first, dataset=finished.outcome.dataset)
     record_path(home).unlink()
-
-
-@pytest.fixture
-def here(home, capsys, monkeypatch):
-    """Run the command line in this process: exit code, output, last line on stderr."""
-
-    def run(*words, root=home.root):
-        for name in [name for name in os.environ if name.startswith("CANDOR_")]:
-            monkeypatch.delenv(name)
-        monkeypatch.setenv("CANDOR_HOME", str(root))
-        monkeypatch.setattr(sys, "argv", ["candor", *words])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return Done(code, out, err)
-
-    return run
 
 
 @pytest.fixture
@@ -384,9 +350,8 @@ from pathlib import Path
 from feature_repo.home import Home
 from training import promotion
 promotion.use_reference = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-from services import lifecycle
 home = Home(Path({str(home.root)!r}))
-promotion.promote(home, {second.run.version!r}, dataset_of=lambda run_id: lifecycle.pipeline.rebuild(home, run_id))
+promotion.promote(home, {second.run.version!r}, dataset_of=None)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -448,7 +413,7 @@ def test_a_second_retraining_is_told_who_is_at_it_and_the_first_is_not_disturbed
 
 
 def test_nobody_to_go_back_to_in_an_empty_home(here, tmp_path):
-    done = here("rollback", root=tmp_path / "new")
+    done = here("rollback", home=tmp_path / "new")
     assert done.returncode == 1
     assert "there is no champion to go back to" in done.stderr.splitlines()[-1]
-    assert "nothing was promoted yet" in here("promotions", root=tmp_path / "new").stdout
+    assert "nothing was promoted yet" in here("promotions", home=tmp_path / "new").stdout
