@@ -47,11 +47,14 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class _Batches(xgboost.DataIter):  # type: ignore[misc]
-    """Hand a matrix to XGBoost in parts, which it quantises one by one: no second copy of all rows."""
+    """Hand rows of a matrix to XGBoost in parts, which it quantises one by one: no second copy of all rows."""
 
-    def __init__(self, matrix: Matrix, defaulted: NDArray[np.bool_], names: list[str]) -> None:
+    def __init__(
+        self, matrix: Matrix, defaulted: NDArray[np.bool_], rows: NDArray[np.intp] | None, names: list[str]
+    ) -> None:
         super().__init__(release_data=True)
-        self._matrix, self._defaulted, self._names = matrix, defaulted, names
+        self._matrix, self._defaulted, self._rows, self._names = matrix, defaulted, rows, names
+        self._count = len(matrix) if rows is None else len(rows)
         self._next = 0
 
     def reset(self) -> None:
@@ -61,9 +64,10 @@ class _Batches(xgboost.DataIter):  # type: ignore[misc]
     def next(self, input_data: Callable[..., None]) -> bool:
         """Hand over the next part; return whether there was one."""
         start, self._next = self._next, self._next + BATCH
-        if start >= len(self._matrix):
+        if start >= self._count:
             return False
-        rows = slice(start, self._next)
+        part = slice(start, self._next)
+        rows = part if self._rows is None else self._rows[part]
         input_data(data=self._matrix[rows], label=self._defaulted[rows], feature_names=self._names)
         return True
 
@@ -139,14 +143,8 @@ def held_out_loss(
     options = _options(parameters, columns, seed)
     total, held = np.zeros(parameters.max_rounds), 0
     for fold in folds:
-        earlier = _quantise(parameters, columns, matrix[fold.earlier], defaulted[fold.earlier])
-        later = xgboost.QuantileDMatrix(
-            matrix[fold.later],
-            label=defaulted[fold.later],
-            feature_names=[column.name for column in columns],
-            ref=earlier,
-            nthread=parameters.threads,
-        )
+        earlier = _quantise(parameters, columns, matrix, defaulted, fold.earlier)
+        later = _quantise(parameters, columns, matrix, defaulted, fold.later, earlier)
         curve: dict[str, dict[str, list[float]]] = {}
         xgboost.train(
             options,
@@ -161,6 +159,7 @@ def held_out_loss(
         total += len(fold.later) * np.append(losses, np.full(parameters.max_rounds - len(losses), losses[-1]))
         held += len(fold.later)
         best = int(np.argmin(total))
+        del earlier, later  # before the next, larger ones are made
         yield HeldOut(float(total[best] / held), best + 1)
 
 
@@ -171,10 +170,16 @@ def margins(booster: xgboost.Booster, matrix: Matrix) -> NDArray[np.float64]:
 
 
 def _quantise(
-    parameters: Parameters, columns: Sequence[Column], matrix: Matrix, defaulted: NDArray[np.bool_]
+    parameters: Parameters,
+    columns: Sequence[Column],
+    matrix: Matrix,
+    defaulted: NDArray[np.bool_],
+    rows: NDArray[np.intp] | None = None,
+    borders_of: xgboost.QuantileDMatrix | None = None,
 ) -> xgboost.QuantileDMatrix:
-    batches = _Batches(matrix, defaulted, [column.name for column in columns])
-    return xgboost.QuantileDMatrix(batches, nthread=parameters.threads)
+    """Return the chosen rows in bins: those of another matrix, or quantiles of their own."""
+    batches = _Batches(matrix, defaulted, rows, [column.name for column in columns])
+    return xgboost.QuantileDMatrix(batches, ref=borders_of, nthread=parameters.threads)
 
 
 def _options(parameters: Parameters, columns: Sequence[Column], seed: int) -> dict[str, Any]:
