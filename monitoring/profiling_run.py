@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from monitoring.logged_inputs import HOUR, HourInLog, LoggedInputs
+from monitoring.logged_inputs import HOUR, HourInLog, LoggedInputs, Mark
 from monitoring.profile_index import Cells, Day, Hour, Index, read_cells, write_cells, write_index
 from monitoring.profiles import Profile, ProfileBuilder, merge
 from monitoring.segments import Segment
@@ -78,9 +78,12 @@ class ProfilingRun:
         return sum(day.rows for day in self._index.days.values())
 
     def _let_go(self, name: str, day: Day) -> None:
-        if day.file in self._there and self._now - _begin(name) - DAY > HOURS_KEPT:
+        if day.file in self._there and self._is_long_over(name):
             for hour in day.hours.values():
                 hour.file = ""
+
+    def _is_long_over(self, name: str) -> bool:
+        return self._now - _begin(name) - DAY > HOURS_KEPT
 
     def _is_all(self, day: Day, hour: datetime, logged: HourInLog) -> bool:
         known = day.hours.get(f"{hour:%H}")
@@ -89,6 +92,8 @@ class ProfilingRun:
         return known.rows == logged.rows and known.last.decided_at == logged.last_at
 
     def _day(self, name: str, known: Day, hours: list[datetime], stale: set[datetime], is_over: bool) -> Day:
+        if self._is_long_over(name):
+            return self._whole_day(name, hours)
         whole: dict[Segment, list[Profile]] = {}
         made: dict[str, Hour] = {}
         for beginning in hours:
@@ -106,21 +111,39 @@ class ProfilingRun:
                     whole[cell] = [merge(parts)]
         return Day(made, self._write(name, {cell: merge(parts) for cell, parts in whole.items()}) if whole else "")
 
+    def _whole_day(self, name: str, hours: list[datetime]) -> Day:
+        """Profile a day whose hours are not kept any more, at once."""
+        made: dict[str, Hour] = {}
+        cells: dict[Segment, ProfileBuilder] = {}
+        for beginning in hours:
+            rows, last = self._track(beginning, None, cells)
+            if last:
+                made[f"{beginning:%H}"] = Hour(rows, last, "")
+        return Day(made, self._write(name, {cell: builder.view() for cell, builder in cells.items()}) if cells else "")
+
     def _hour(self, beginning: datetime, known: Hour | None) -> tuple[Hour | None, Cells]:
         """Profile an hour, or what came to it; None if the log holds nothing of it any more."""
-        rows, last, cells = 0, None, Cells()
+        before, after, cells = 0, None, Cells()
         if known and known.file in self._there and self._log.count(beginning, known.last) == known.rows:
-            rows, last, cells = known.rows, known.last, read_cells(self._place, known.file)
+            before, after, cells = known.rows, known.last, read_cells(self._place, known.file)
         fresh: dict[Segment, ProfileBuilder] = {}
-        for page in self._log.pages(beginning, beginning + HOUR, last):
-            for cell in page.cells:
-                fresh.setdefault(cell, ProfileBuilder(beginning)).track(page.of(cell))
-            rows, last = rows + page.rows, page.last
+        rows, last = self._track(beginning, after, fresh)
         if last is None:
             return None, {}
         for cell, builder in fresh.items():
             cells[cell] = merge([cells[cell], builder.view()]) if cell in cells else builder.view()
-        return Hour(rows, last, self._write(f"{beginning:%Y-%m-%dT%H}", cells)), cells
+        return Hour(before + rows, last, self._write(f"{beginning:%Y-%m-%dT%H}", cells)), cells
+
+    def _track(
+        self, beginning: datetime, after: Mark | None, cells: dict[Segment, ProfileBuilder]
+    ) -> tuple[int, Mark | None]:
+        """Add the decisions of an hour after a mark to their cells, and return how many and the last."""
+        rows, last = 0, after
+        for page in self._log.pages(beginning, beginning + HOUR, after):
+            for cell in page.cells:
+                cells.setdefault(cell, ProfileBuilder(beginning)).track(page.of(cell))
+            rows, last = rows + page.rows, page.last
+        return rows, last
 
     def _write(self, name: str, cells: Cells) -> str:
         file = write_cells(self._place, name, cells)

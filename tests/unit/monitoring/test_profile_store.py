@@ -26,6 +26,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 LONG_AGO = datetime(2026, 3, 2, tzinfo=UTC)
 YESTERDAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
+LAST_WEEK = YESTERDAY - 6 * DAY
 
 
 def decision(number: int, at: datetime, pd: float = 0.03, **changes):
@@ -67,15 +68,15 @@ def amounts(home, start=LONG_AGO - DAY, end=YESTERDAY + 9 * DAY):
 
 
 def test_hours_and_days_hold_each_decision_once(home, log):
-    fill(log, *(LONG_AGO + number * HOUR / 4 for number in range(120)))
+    fill(log, *(LAST_WEEK + number * HOUR / 4 for number in range(120)))
     assert profile_store.update(home) == profile_store.Updated(hours=30, decisions=120)
     assert [(one.day, one.decisions, one.complete) for one in profile_store.days(home)] == [
-        (LONG_AGO.date(), 96, True),
-        ((LONG_AGO + DAY).date(), 24, True),
+        (LAST_WEEK.date(), 96, True),
+        ((LAST_WEEK + DAY).date(), 24, True),
     ]
     assert amounts(home) == dict.fromkeys(range(120), 1)
-    assert amounts(home, LONG_AGO + 2 * HOUR, LONG_AGO + 3 * HOUR) == dict.fromkeys(range(8, 12), 1)
-    assert amounts(home, LONG_AGO + 23 * HOUR, LONG_AGO + 25 * HOUR) == dict.fromkeys(range(92, 100), 1)
+    assert amounts(home, LAST_WEEK + 2 * HOUR, LAST_WEEK + 3 * HOUR) == dict.fromkeys(range(8, 12), 1)
+    assert amounts(home, LAST_WEEK + 23 * HOUR, LAST_WEEK + 25 * HOUR) == dict.fromkeys(range(92, 100), 1)
 
 
 def test_a_run_with_nothing_new_writes_nothing(home, log):
@@ -209,7 +210,7 @@ def test_a_period_is_what_the_log_itself_gives(home, log):
     rows = [
         decision(
             number,
-            LONG_AGO + number * HOUR / 8,
+            LAST_WEEK + number * HOUR / 8,
             pd=number / 1000,
             recommendation="APPROVED" if number <= 200 else "DECLINED",
             arm="challenger" if number % 4 == 0 else "champion",
@@ -226,9 +227,9 @@ def test_a_period_is_what_the_log_itself_gives(home, log):
         Segment(arm="challenger", band=BANDS[1]),
         Segment(model_version="3", recommendation="DECLINED"),
     ):
-        end = LONG_AGO + 40 * HOUR
-        direct, rows = profile_window(reader, LONG_AGO + HOUR, end, segment)
-        kept = summaries(profile_store.period(home, LONG_AGO + HOUR, end, segment))
+        end = LAST_WEEK + 40 * HOUR
+        direct, rows = profile_window(reader, LAST_WEEK + HOUR, end, segment)
+        kept = summaries(profile_store.period(home, LAST_WEEK + HOUR, end, segment))
         assert kept == summaries(direct)
         assert kept["amount"].n == rows
     assert kept["recommendation"].counts == {"DECLINED": rows}
@@ -248,9 +249,9 @@ def test_features_are_told_by_score_band(home, log):
 
 
 def test_outcomes_are_those_that_are_known_when_a_period_is_asked_for(home, log):
-    fill(log, *(LONG_AGO + number * HOUR for number in range(5)))
+    fill(log, *(LAST_WEEK + number * HOUR for number in range(5)))
     profile_store.update(home)
-    assert "defaulted" not in summaries(profile_store.period(home, LONG_AGO, LONG_AGO + DAY))
+    assert "defaulted" not in summaries(profile_store.period(home, LAST_WEEK, LAST_WEEK + DAY))
     late = datetime(2027, 1, 1, tzinfo=UTC)
     Outcomes(log.database).store(
         [
@@ -260,7 +261,7 @@ def test_outcomes_are_those_that_are_known_when_a_period_is_asked_for(home, log)
             Outcome(outcome="REPAID", observed_at=late, decision_id=record(4).decision_id),
         ]
     )
-    found = summaries(profile_store.period(home, LONG_AGO, LONG_AGO + 4 * HOUR))["defaulted"]
+    found = summaries(profile_store.period(home, LAST_WEEK, LAST_WEEK + 4 * HOUR))["defaulted"]
     assert (found.n, found.counts) == (2, {"false": 1, "true": 1})
 
 
@@ -323,6 +324,17 @@ def test_hours_are_kept_for_five_weeks_and_days_for_good(home, log):
     with pytest.raises(InputError, match="the hours of 2026-03-02 are no longer kept apart: ask for the whole day"):
         amounts(home, LONG_AGO, LONG_AGO + HOUR)
     assert amounts(home, YESTERDAY, YESTERDAY + HOUR) == {3: 1}
+
+
+def test_a_day_long_ago_is_profiled_at_once_and_comes_to_the_same(home, log):
+    fill(log, *(LONG_AGO + number * HOUR / 2 for number in range(60)))
+    assert profile_store.update(home) == profile_store.Updated(hours=30, decisions=60)
+    assert len(list(profile_store.folder(home).glob("*.cells"))) == 2
+    reader = LoggedInputs(home.decision_log_url)
+    direct, _ = profile_window(reader, LONG_AGO, LONG_AGO + DAY, Segment())
+    assert summaries(profile_store.period(home, LONG_AGO, LONG_AGO + DAY)) == summaries(direct)
+    reader.close()
+    assert profile_store.update(home) == profile_store.Updated(0, 0)
 
 
 def test_what_cannot_be_given_is_refused(home, log):

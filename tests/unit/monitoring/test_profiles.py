@@ -147,6 +147,14 @@ def test_other_whylogs_programs_can_read_the_file(tmp_path):
     assert table.loc["income", "counts/null"] == frame()["income"].isna().sum()
 
 
+def test_the_bytes_are_those_that_whylogs_writes():
+    view = profile_frame(frame(), dataset_timestamp=JANUARY)
+    ours, theirs = DatasetProfileView.deserialize(to_bytes(view)), DatasetProfileView.deserialize(view.serialize())
+    assert len(to_bytes(view)) == len(view.serialize())
+    assert ours.to_pandas().to_json() == theirs.to_pandas().to_json()
+    assert ours.creation_timestamp == theirs.creation_timestamp
+
+
 def test_only_the_columns_asked_for_are_profiled():
     view = profile_frame(frame(), ["home", "income"], dataset_timestamp=JANUARY)
     assert list(summaries(view)) == ["home", "income"]
