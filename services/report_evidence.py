@@ -16,7 +16,7 @@ from feature_repo.errors import InputError
 from feature_repo.home import Home
 from services.economics import economics_of
 from services.scoring.policy import Policy
-from training.baselines import fit_baselines
+from training.baselines import Baselines, fit_baselines
 from training.champion import Candidate, Fitted
 from training.dataset import Dataset, join_features
 from training.evaluate import metrics, population_stability
@@ -63,7 +63,8 @@ def gather(
     oot = sample(dataset.is_oot, MOST_LOANS)
     fitted, last = sample(model.fitted, MOST_LOANS), sample(model.last, MOST_LOANS)
     loans = _scored(dataset, candidate.pd, policy, oot)
-    rivals = _rivals(dataset, model, oot, recipe.seed)
+    baselines = _baselines(dataset, model, oot, recipe.seed)
+    rivals = baselines.pd
     protected = {
         spec.name: _objects(column)
         for spec, column in _protected(home, store, dataset, oot)
@@ -81,7 +82,8 @@ def gather(
         known = metrics("oot", truth, loans.defaulted, recipe.cutoff)["oot_gini"]
         found |= {"oot_gini_of_true_pd": known, "oot_gini_share_of_true_pd": own / known}
     evidence = Evidence(
-        facts=_facts(home, dataset, candidate, recipe, policy),
+        facts=_facts(home, dataset, candidate, recipe, policy)
+        | {f"no {name}": reason for name, reason in baselines.absent.items()},
         parameters={name: f"{getattr(recipe.parameters, name):g}" for name in recipe.parameters.__struct_fields__}
         | {"rounds": str(recipe.rounds), "trials": str(recipe.trials)},
         waterfall=dataset.waterfall,
@@ -126,7 +128,7 @@ def _economics(dataset: Dataset, pd: Floats, policy: Policy, rows: Bools) -> Eco
     return economics_of(policy, amounts, terms, pd[rows])
 
 
-def _rivals(dataset: Dataset, model: Fitted, oot: Bools, seed: int) -> dict[str, Floats]:
+def _baselines(dataset: Dataset, model: Fitted, oot: Bools, seed: int) -> Baselines:
     rows = sample(model.fitted, 4 * MOST_LOANS) | oot
     kept = np.flatnonzero(rows)
     return fit_baselines(
