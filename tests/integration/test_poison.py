@@ -504,12 +504,12 @@ NOT_CAUGHT = [
     "",
     "Not caught, or not here:",
     "",
-    "- On the first run of a portfolio there is nothing to compare with: then only ranges stand against cents for euros.",
-    "- Fewer than 200 rows that are new since the last good run, or pushed at once, are asked for ranges, types, keys and "
-    "times, not for quartiles (`thresholds.toml`).",
+    "- On the first run of a portfolio there is nothing to compare with: only ranges stand against cents for euros.",
+    "- Quartiles are asked of 200 rows or more that are new since the last good run, or pushed at once "
+    "(`thresholds.toml`); of fewer, ranges, types, keys and times.",
     "- Two columns swapped that have like quartiles and like nulls; a value that is wrong but plausible.",
     "- NaN is a missing value, in Parquet as in Redis; so is an infinity that is in Redis already.",
-    "- A plain `feast materialize` or Feast's own push passes no gate; rows set aside are out of the sources for these too.",
+    "- A plain `feast materialize` and Feast's own push pass no gate; what was set aside they do not find either.",
 ]
 
 
