@@ -79,7 +79,7 @@ def half_year(dataset: Dataset, trials: int) -> dict[str, Any]:
         defaulted=dataset.defaulted,
         seed=DEFAULT_SEED,
         which=(PLAIN_XGBOOST, SCORECARD),
-    ).pd.pd
+    ).pd
     ours, plain = model.pd[oot], rivals[PLAIN_XGBOOST]
     difference = paired_auc_bootstrap(y, ours, plain, seed=DEFAULT_SEED)
     return {
