@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,9 +135,13 @@ def retrain(
 
 def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:
     def of(run_id: str) -> Dataset:
-        from services.reproduce import rebuild
+        if dataset is not None:
+            return dataset
+        with warnings.catch_warnings():
+            from services.reproduce import rebuild
 
-        return rebuild(home, run_id) if dataset is None else dataset
+            warnings.simplefilter("ignore")  # Feast turns its own on when it is imported
+            return rebuild(home, run_id)
 
     return of
 

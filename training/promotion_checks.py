@@ -120,7 +120,7 @@ def difference_lines(
         GateLine(
             "auc_difference",
             auc.estimate,
-            -gate.max_auc_loss,
+            0.0 - gate.max_auc_loss,
             auc.high >= -gate.max_auc_loss,
             f"AUC {_than(auc, name)}{aside}",
         ),
