@@ -1,205 +1,234 @@
-"""Whom a model treats differently: diagnostics by attributes that it never saw. They measure; they do not certify.
+"""Whom a cutoff treats differently: groups by protected attributes that the model never saw.
 
-Each group of an attribute is compared with the reference group, the most approved one of sufficient size.
+Diagnostics, not compliance: they say where to look. Groups are compared with the most approved one.
 
 References
 ----------
-.. [1] 29 CFR 1607.4(D): a selection rate below four fifths of the highest group's is generally regarded as evidence of
-   adverse impact. The ratio of the two is the adverse impact ratio (AIR).
-.. [2] Katz, Baptista, Azen and Pike, "Obtaining Confidence Intervals for the Risk Ratio in Cohort Studies", Biometrics
-   34, 1978, with half a loan added to both outcomes, so that none approved and all approved have one too.
-.. [3] Hedges and Olkin, "Statistical Methods for Meta-Analysis", 1985, chapter 5: the standardised mean difference
-   (SMD) over the pooled standard deviation, and its large-sample variance.
-.. [4] Hardt, Price and Srebro, "Equality of Opportunity in Supervised Learning", NIPS 2016: equal approval among those
-   who repay.
-.. [5] 12 CFR 1002.2(o): "elderly" is 62 or older, which the last age band begins with.
+.. [1] 29 CFR 1607.4(D): a selection rate below four fifths of the highest group's is evidence of adverse impact.
+.. [2] 12 CFR 1002.2(o): elderly is 62 or older, whence the last age band.
+.. [3] Hardt, Price and Srebro, "Equality of Opportunity in Supervised Learning", NIPS 2016: those who would repay are
+   approved alike.
+.. [4] Kleinberg, Mullainathan and Raghavan, "Inherent Trade-Offs in the Fair Determination of Risk Scores", ITCS 2017:
+   calibration within groups.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 import numpy as np
+import pandas as pd
+from fairlearn.metrics import MetricFrame, selection_rate
 from numpy.typing import NDArray
-from scipy.stats import norm
 
-from training.scored import Bools, Floats, ScoredLoans
-from training.uncertainty import LEVEL, Interval, share_interval
+from training.group_intervals import difference_interval, ratio_interval, standardised_difference
+from training.scored import ScoredLoans
+from training.uncertainty import Interval, share_interval
 
+FEWEST = 50  # of fewer, a 95 % interval of an approval rate may be wider than 14 points either way
 FOUR_FIFTHS = 0.8
-FEWEST = 30  # loans of a group, and good ones among them, below which nothing is said
-UNKNOWN = "unknown"
-_Z = float(norm.ppf((1 + LEVEL) / 2))
-_AGE_BANDS = ((62, "62 and over"), (50, "50 to 61"), (35, "35 to 49"), (25, "25 to 34"), (0, "under 25"))
+AGE, UNKNOWN = "age", "unknown"
+AGE_STARTS = (18, 25, 35, 50, 62)
+AGE_BANDS = ("under 18", "18-24", "25-34", "35-49", "50-61", "62+")
+CAVEATS = (
+    "Diagnostics, not compliance: a ratio below four fifths asks for an explanation, and one above it is none.",
+    "Only loans that were made and whose outcome is known are counted; who was declined before is not among them.",
+    "The reference is the most approved group of the sample, so that ratios of equal groups are below 1 by chance.",
+)
+
+Role = Literal["reference", "compared", "unknown", "too few"]
 
 
 class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One group of one protected attribute. What too few loans cannot tell is None.
+    """One group of a protected attribute at the cutoff.
 
     Parameters
     ----------
     attribute, group : str
-    loans : int
-    reference : bool
-        Whether the others are compared with this group.
-    approval : Interval or None
-        Share approved at the cutoff, 0..1; Wilson's interval.
+        For example ``age`` and ``62+``.
+    role : {"reference", "compared", "unknown", "too few"}
+        ``unknown`` are loans without a value, compared but never the reference or the worst; ``too few`` are fewer
+        than ``FEWEST`` loans, of which nothing but their number is told.
+    loans, repaid : int
+        Loans of the group, and those repaid.
+    approval_rate : Interval or None
+        Share of loans with a PD up to the cutoff, 0..1; Wilson's interval.
     adverse_impact_ratio : Interval or None
-        Approval over the reference's.
+        Approval rate over the reference's; Koopman's interval. None of the reference itself.
     score_difference : Interval or None
-        SMD of the credit score, in standard deviations; below 0 the group scores lower than the reference.
+        Mean score less the reference's, in pooled standard deviations; bootstrap.
     opportunity_gap : Interval or None
-        Approval among those who repaid, less the reference's, -1..1.
+        Approval rate of those who repaid less the reference's, -1..1; Newcombe's interval. None if either repaid
+        fewer than ``FEWEST`` loans.
     calibration_gap : Interval or None
-        Mean PD less the observed default rate, -1..1; above 0 the group's risk is overstated.
+        Mean PD less default rate, -1..1, positive if its risk is overstated; Wilson's interval of the rate.
     """
 
     attribute: str
     group: str
+    role: Role
     loans: int
-    reference: bool
-    approval: Interval | None = None
+    repaid: int
+    approval_rate: Interval | None = None
     adverse_impact_ratio: Interval | None = None
     score_difference: Interval | None = None
     opportunity_gap: Interval | None = None
     calibration_gap: Interval | None = None
 
     @property
-    def below_four_fifths(self) -> bool:
-        """Whether even the upper bound of the adverse impact ratio is below four fifths."""
-        return self.adverse_impact_ratio is not None and self.adverse_impact_ratio.high < FOUR_FIFTHS
+    def four_fifths(self) -> Literal["", "above", "below", "surely below"]:
+        """Where the adverse impact ratio lies; ``surely`` if its whole interval does, empty if there is none."""
+        ratio = self.adverse_impact_ratio
+        if ratio is None:
+            return ""
+        if ratio.estimate >= FOUR_FIFTHS:
+            return "above"
+        return "surely below" if ratio.high < FOUR_FIFTHS else "below"
 
 
 class FairnessReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The diagnostics of one model at one cutoff.
+    """All groups of all attributes, and what has to be known to read them."""
 
-    Parameters
-    ----------
-    groups : tuple of GroupResult
-        By attribute, then by group; empty if the lender supplies no protected attribute.
-    notes : tuple of str
-        What was not measured, and why.
-    """
-
-    groups: tuple[GroupResult, ...] = ()
-    notes: tuple[str, ...] = ()
+    groups: tuple[GroupResult, ...]
+    notes: tuple[str, ...]
 
     def metrics(self) -> dict[str, float]:
-        """Return the worst adverse impact ratio, and the lowest upper bound of one, if any was measured."""
-        ratios = [group.adverse_impact_ratio for group in self.groups if group.adverse_impact_ratio is not None]
-        if not ratios:
+        """Return the lowest adverse impact ratio and the lowest upper bound of one; empty if nothing was compared."""
+        ratios = [group.adverse_impact_ratio for group in self.groups if group.role == "compared"]
+        known = [ratio for ratio in ratios if ratio is not None]
+        if not known:
             return {}
         return {
-            "fairness_worst_air": min(ratio.estimate for ratio in ratios),
-            "fairness_worst_air_high": min(ratio.high for ratio in ratios),
+            "fairness_worst_air": min(ratio.estimate for ratio in known),
+            "fairness_worst_air_high": min(ratio.high for ratio in known),
         }
 
 
-def measure_fairness(protected: Mapping[str, NDArray[np.object_]], loans: ScoredLoans, cutoff: float) -> FairnessReport:
-    """Compare how groups are approved, scored and predicted.
+def measure_fairness(
+    protected: Mapping[str, NDArray[np.object_]], loans: ScoredLoans, cutoff: float, seed: int
+) -> FairnessReport:
+    """Compare the groups of each protected attribute at a cutoff.
 
     Parameters
     ----------
     protected : mapping of str to ndarray of object, shape (n,)
-        Protected attributes as they were known at the decision, None where unknown; numbers are ages in years.
+        Attribute to its value for each loan; None and NaN are the group ``unknown``. ``age``, in years, is cut into
+        bands; any other attribute's values are its groups.
     loans : ScoredLoans
-        Of the out-of-time window, n loans in the same order.
+        The n loans.
     cutoff : float
         Highest PD that is approved.
+    seed : int
+        Of the bootstrap.
     """
-    approved = loans.pd <= cutoff
+    if not protected:
+        return FairnessReport(groups=(), notes=("Nothing was measured: there are no protected attributes.",))
+    random = np.random.default_rng(seed)
     groups: list[GroupResult] = []
     notes: list[str] = []
-    for attribute, values in protected.items():
-        labels = np.array([_label(value) for value in values], dtype=object)
-        found = _attribute(attribute, labels, loans, approved)
-        groups += found
-        if not any(group.adverse_impact_ratio for group in found):
-            notes.append(f"{attribute}: fewer than two known groups of at least {FEWEST} loans")
-    if not protected:
-        notes.append("no protected attribute is known of these applicants: nothing was measured")
-    return FairnessReport(groups=tuple(groups), notes=tuple(notes))
+    for attribute, raw in protected.items():
+        names, members = _age_bands(raw) if attribute == AGE else _values(raw)
+        measured = _Attribute(attribute, names, members, loans, cutoff)
+        groups += measured.results(random)
+        notes.append(measured.note())
+    return FairnessReport(groups=tuple(groups), notes=(*notes, *CAVEATS))
 
 
-def _label(value: object) -> str:
-    if value is None or value != value:
-        return UNKNOWN
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return next((name for least, name in _AGE_BANDS if value >= least), UNKNOWN)
-    return str(value)
+class _Attribute:
+    """Loans of each group, counted by what they were and what became of them."""
 
+    def __init__(
+        self, name: str, groups: tuple[str, ...], members: NDArray[np.intp], loans: ScoredLoans, cutoff: float
+    ) -> None:
+        self.name, self.groups = name, groups
+        approved, repaid = loans.pd <= cutoff, ~loans.defaulted
+        self.cells = np.bincount(members * 4 + approved * 2 + repaid, minlength=4 * len(groups)).reshape(-1, 2, 2)
+        self.sizes, self.repaid = self.cells.sum(axis=(1, 2)), self.cells[:, :, 1].sum(axis=1)
+        self.pd = np.bincount(members, weights=loans.pd, minlength=len(groups)) / np.maximum(self.sizes, 1)
+        self.scores, place = np.unique(loans.score, return_inverse=True)
+        self.scored = np.bincount(members * len(self.scores) + place, minlength=len(groups) * len(self.scores))
+        self.scored = self.scored.reshape(len(groups), -1)
+        self.reference = self._most_approved()
 
-def _attribute(attribute: str, labels: NDArray[np.object_], loans: ScoredLoans, approved: Bools) -> list[GroupResult]:
-    from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
+    def results(self, random: np.random.Generator) -> list[GroupResult]:
+        return [self._result(group, random) for group in range(len(self.groups)) if self.sizes[group]]
 
-    good = ~loans.defaulted
-    rates = MetricFrame(
-        metrics={"approval": selection_rate, "opportunity": true_positive_rate},
-        y_true=good,
-        y_pred=approved,
-        sensitive_features=labels.astype(str),
-    ).by_group
-    rows = {str(group): labels == group for group in sorted(set(labels.tolist()))}
-    enough = {group: own for group, own in rows.items() if own.sum() >= FEWEST and group != UNKNOWN}
-    reference = max(enough, key=lambda group: (rates.loc[group, "approval"], enough[group].sum()), default="")
-    results = []
-    for group, own in rows.items():
-        if own.sum() < FEWEST:
-            results.append(GroupResult(attribute=attribute, group=group, loans=int(own.sum()), reference=False))
-            continue
-        told = GroupResult(
-            attribute=attribute,
-            group=group,
-            loans=int(own.sum()),
-            reference=group == reference,
-            approval=share_interval(int(approved[own].sum()), int(own.sum())),
-            calibration_gap=_around(loans.pd[own] - loans.defaulted[own]),
+    def note(self) -> str:
+        if self.reference is None:
+            return f"{self.name}: nothing is compared, since no known group has {FEWEST} loans."
+        reference = self.groups[self.reference]
+        return f"{self.name}: compared with {reference}, the most approved group of {FEWEST} loans or more."
+
+    def _most_approved(self) -> int | None:
+        """Return the known group of enough loans that fairlearn finds approved most often; of several, the largest."""
+        known = [group for group, name in enumerate(self.groups) if name != UNKNOWN and self.sizes[group] >= FEWEST]
+        if not known:
+            return None
+        outcomes = np.array([(group, approved, repaid) for group in known for approved, repaid in np.ndindex(2, 2)])
+        rates = MetricFrame(
+            metrics=selection_rate,
+            y_true=outcomes[:, 2],
+            y_pred=outcomes[:, 1],
+            sensitive_features=outcomes[:, 0],
+            sample_params={"sample_weight": self.cells[known].ravel()},
+        ).by_group
+        return max(known, key=lambda group: (rates[group], self.sizes[group]))
+
+    def _result(self, group: int, random: np.random.Generator) -> GroupResult:
+        size, repaid = int(self.sizes[group]), int(self.repaid[group])
+        result = GroupResult(attribute=self.name, group=self.groups[group], role="too few", loans=size, repaid=repaid)
+        if size < FEWEST:
+            return result
+        defaults = share_interval(size - repaid, size)
+        pd = float(self.pd[group])
+        result = msgspec.structs.replace(
+            result,
+            role="unknown" if self.groups[group] == UNKNOWN else "compared",
+            approval_rate=share_interval(self._approved(group), size),
+            calibration_gap=Interval(pd - defaults.estimate, pd - defaults.high, pd - defaults.low),
         )
-        if reference and group != reference:
-            base = enough[reference]
-            told = msgspec.structs.replace(
-                told,
-                adverse_impact_ratio=_ratio(approved, own, base),
-                score_difference=_standardised(loans.score[own], loans.score[base]),
-                opportunity_gap=_gap(rates["opportunity"], group, reference, good & own, good & base),
+        if group == self.reference:
+            return msgspec.structs.replace(result, role="reference")
+        return result if self.reference is None else self._compared(result, group, self.reference, random)
+
+    def _compared(self, result: GroupResult, group: int, reference: int, random: np.random.Generator) -> GroupResult:
+        ratio = gap = None
+        if self._approved(reference):
+            ratio = ratio_interval(
+                self._approved(group), result.loans, self._approved(reference), int(self.sizes[reference])
             )
-        results.append(told)
-    return results
+        if min(self.repaid[group], self.repaid[reference]) >= FEWEST:
+            gap = difference_interval(
+                int(self.cells[group, 1, 1]),
+                result.repaid,
+                int(self.cells[reference, 1, 1]),
+                int(self.repaid[reference]),
+            )
+        return msgspec.structs.replace(
+            result,
+            adverse_impact_ratio=ratio,
+            score_difference=standardised_difference(
+                self.scored[group], self.scored[reference], self.scores.astype(np.float64), random
+            ),
+            opportunity_gap=gap,
+        )
+
+    def _approved(self, group: int) -> int:
+        return int(self.cells[group, 1].sum())
 
 
-def _ratio(approved: Bools, own: Bools, base: Bools) -> Interval | None:
-    (a, n), (b, m) = ((int(approved[rows].sum()), int(rows.sum())) for rows in (own, base))
-    if not b:
-        return None
-    log = math.log((a + 0.5) / (n + 1)) - math.log((b + 0.5) / (m + 1))
-    error = math.sqrt(1 / (a + 0.5) - 1 / (n + 1) + 1 / (b + 0.5) - 1 / (m + 1))
-    return Interval((a / n) / (b / m), math.exp(log - _Z * error), math.exp(log + _Z * error))
+def _age_bands(raw: NDArray[np.object_]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    ages = np.array([np.nan if value is None or value is pd.NA else float(value) for value in raw])
+    bands = np.searchsorted(AGE_STARTS, ages, side="right")
+    return (*AGE_BANDS, UNKNOWN), np.where(np.isnan(ages), len(AGE_BANDS), bands)
 
 
-def _standardised(own: NDArray[np.int64], base: NDArray[np.int64]) -> Interval | None:
-    n, m = len(own), len(base)
-    pooled = math.sqrt(((n - 1) * own.var(ddof=1) + (m - 1) * base.var(ddof=1)) / (n + m - 2))
-    if not pooled:
-        return None
-    difference = float((own.mean() - base.mean()) / pooled)
-    error = math.sqrt((n + m) / (n * m) + difference**2 / (2 * (n + m)))
-    return Interval(difference, difference - _Z * error, difference + _Z * error)
-
-
-def _gap(rate: Mapping[str, float], group: str, reference: str, own: Bools, base: Bools) -> Interval | None:
-    n, m = int(own.sum()), int(base.sum())
-    if min(n, m) < FEWEST:
-        return None
-    p, q = float(rate[group]), float(rate[reference])
-    # Newcombe's method 10: the distances of each share to its Wilson bounds, added as errors are
-    ours, theirs = share_interval(round(p * n), n), share_interval(round(q * m), m)
-    below = math.hypot(p - ours.low, theirs.high - q)
-    above = math.hypot(ours.high - p, q - theirs.low)
-    return Interval(p - q, p - q - below, p - q + above)
-
-
-def _around(residual: Floats) -> Interval:
-    mean, error = float(residual.mean()), float(residual.std(ddof=1) / math.sqrt(len(residual)))
-    return Interval(mean, mean - _Z * error, mean + _Z * error)
+def _values(raw: NDArray[np.object_]) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    absent = pd.isna(raw)
+    names = sorted({str(value) for value in raw[~absent]} - {UNKNOWN})
+    place = {name: index for index, name in enumerate([*names, UNKNOWN])}
+    return tuple(place), np.array(
+        [place[UNKNOWN if gone else str(v)] for v, gone in zip(raw, absent, strict=True)], np.intp
+    )
