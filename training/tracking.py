@@ -218,6 +218,8 @@ class Tracking:
             yield
         except (MlflowException, OSError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if "Max retries exceeded" in first:
+                first = "it does not answer"
             raise UnavailableError(_without_password(f"MLflow at {self._home.mlflow_uri}: {first}")) from None
 
 
