@@ -15,7 +15,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -32,90 +31,85 @@ FOUR_FIFTHS = 0.8
 AGE, UNKNOWN = "age", "unknown"
 AGE_STARTS = (18, 25, 35, 50, 62)
 AGE_BANDS = ("under 18", "18-24", "25-34", "35-49", "50-61", "62+")
-CAVEATS = (
-    "Diagnostics, not compliance: a ratio below four fifths asks for an explanation, and one above it is none.",
-    "Only loans that were made and whose outcome is known are counted; who was declined before is not among them.",
-    "The reference is the most approved group of the sample, so that ratios of equal groups are below 1 by chance.",
+CHOSEN = (
+    "The reference is the most approved group of this sample, so that ratios of equal groups are below 1 by chance."
 )
-
-Role = Literal["reference", "compared", "unknown", "too few"]
 
 
 class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One group of a protected attribute at the cutoff.
+    """One group of a protected attribute at the cutoff. What too few loans cannot tell is None.
 
     Parameters
     ----------
     attribute, group : str
-        For example ``age`` and ``62+``.
-    role : {"reference", "compared", "unknown", "too few"}
-        ``unknown`` are loans without a value, compared but never the reference or the worst; ``too few`` are fewer
-        than ``FEWEST`` loans, of which nothing but their number is told.
-    loans, repaid : int
-        Loans of the group, and those repaid.
-    approval_rate : Interval or None
+        For example ``age`` and ``62+``; ``unknown`` are loans without a value.
+    loans : int
+    reference : bool
+        Whether the others are compared with this group.
+    approval : Interval or None
         Share of loans with a PD up to the cutoff, 0..1; Wilson's interval.
     adverse_impact_ratio : Interval or None
-        Approval rate over the reference's; Koopman's interval. None of the reference itself.
+        Approval over the reference's; Koopman's interval. None of the reference itself.
     score_difference : Interval or None
         Mean score less the reference's, in pooled standard deviations; bootstrap.
     opportunity_gap : Interval or None
-        Approval rate of those who repaid less the reference's, -1..1; Newcombe's interval. None if either repaid
-        fewer than ``FEWEST`` loans.
+        Approval of those who repaid less the reference's, -1..1; Newcombe's interval.
     calibration_gap : Interval or None
-        Mean PD less default rate, -1..1, positive if its risk is overstated; Wilson's interval of the rate.
+        Mean PD less default rate, -1..1, positive if the group's risk is overstated; Wilson's interval of the rate.
     """
 
     attribute: str
     group: str
-    role: Role
     loans: int
-    repaid: int
-    approval_rate: Interval | None = None
+    reference: bool
+    approval: Interval | None = None
     adverse_impact_ratio: Interval | None = None
     score_difference: Interval | None = None
     opportunity_gap: Interval | None = None
     calibration_gap: Interval | None = None
 
     @property
-    def four_fifths(self) -> Literal["", "above", "below", "surely below"]:
-        """Where the adverse impact ratio lies; ``surely`` if its whole interval does, empty if there is none."""
-        ratio = self.adverse_impact_ratio
-        if ratio is None:
-            return ""
-        if ratio.estimate >= FOUR_FIFTHS:
-            return "above"
-        return "surely below" if ratio.high < FOUR_FIFTHS else "below"
+    def below_four_fifths(self) -> bool:
+        """Whether even the upper bound of the adverse impact ratio is below four fifths."""
+        return self.adverse_impact_ratio is not None and self.adverse_impact_ratio.high < FOUR_FIFTHS
 
 
 class FairnessReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All groups of all attributes, and what has to be known to read them."""
+    """The diagnostics of one model at one cutoff.
 
-    groups: tuple[GroupResult, ...]
-    notes: tuple[str, ...]
+    Parameters
+    ----------
+    groups : tuple of GroupResult
+        By attribute, then by group; empty if there is no protected attribute.
+    notes : tuple of str
+        What was not measured, and what has to be known to read the rest.
+    """
+
+    groups: tuple[GroupResult, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Return the lowest adverse impact ratio and the lowest upper bound of one; empty if nothing was compared."""
-        ratios = [group.adverse_impact_ratio for group in self.groups if group.role == "compared"]
-        known = [ratio for ratio in ratios if ratio is not None]
-        if not known:
+        """Return the lowest adverse impact ratio of a known group and the lowest upper bound of one, if any."""
+        ratios = [group.adverse_impact_ratio for group in self.groups if group.group != UNKNOWN]
+        told = [ratio for ratio in ratios if ratio is not None]
+        if not told:
             return {}
         return {
-            "fairness_worst_air": min(ratio.estimate for ratio in known),
-            "fairness_worst_air_high": min(ratio.high for ratio in known),
+            "fairness_worst_air": min(ratio.estimate for ratio in told),
+            "fairness_worst_air_high": min(ratio.high for ratio in told),
         }
 
 
 def measure_fairness(
-    protected: Mapping[str, NDArray[np.object_]], loans: ScoredLoans, cutoff: float, seed: int
+    protected: Mapping[str, NDArray[np.object_]], loans: ScoredLoans, cutoff: float, seed: int = 0
 ) -> FairnessReport:
     """Compare the groups of each protected attribute at a cutoff.
 
     Parameters
     ----------
     protected : mapping of str to ndarray of object, shape (n,)
-        Attribute to its value for each loan; None and NaN are the group ``unknown``. ``age``, in years, is cut into
-        bands; any other attribute's values are its groups.
+        Attribute to its value for each loan; None and NaN are the group ``unknown``, compared but never the reference
+        or the worst. ``age``, in years, is cut into bands; any other attribute's values are its groups.
     loans : ScoredLoans
         The n loans.
     cutoff : float
@@ -123,17 +117,22 @@ def measure_fairness(
     seed : int
         Of the bootstrap.
     """
-    if not protected:
-        return FairnessReport(groups=(), notes=("Nothing was measured: there are no protected attributes.",))
     random = np.random.default_rng(seed)
     groups: list[GroupResult] = []
     notes: list[str] = []
     for attribute, raw in protected.items():
         names, members = _age_bands(raw) if attribute == AGE else _values(raw)
-        measured = _Attribute(attribute, names, members, loans, cutoff)
-        groups += measured.results(random)
-        notes.append(measured.note())
-    return FairnessReport(groups=tuple(groups), notes=(*notes, *CAVEATS))
+        found = _Attribute(attribute, names, members, loans, cutoff).results(random)
+        groups += found
+        if not any(group.adverse_impact_ratio for group in found if group.group != UNKNOWN):
+            notes.append(
+                f"{attribute}: no two known groups of {FEWEST} loans or more to compare, or nobody is approved."
+            )
+    if not protected:
+        notes.append("No protected attribute is known of these applicants: nothing was measured.")
+    elif len(notes) < len(protected):
+        notes.append(CHOSEN)
+    return FairnessReport(groups=tuple(groups), notes=tuple(notes))
 
 
 class _Attribute:
@@ -155,12 +154,6 @@ class _Attribute:
     def results(self, random: np.random.Generator) -> list[GroupResult]:
         return [self._result(group, random) for group in range(len(self.groups)) if self.sizes[group]]
 
-    def note(self) -> str:
-        if self.reference is None:
-            return f"{self.name}: nothing is compared, since no known group has {FEWEST} loans."
-        reference = self.groups[self.reference]
-        return f"{self.name}: compared with {reference}, the most approved group of {FEWEST} loans or more."
-
     def _most_approved(self) -> int | None:
         """Return the known group of enough loans that fairlearn finds approved most often; of several, the largest."""
         known = [group for group, name in enumerate(self.groups) if name != UNKNOWN and self.sizes[group] >= FEWEST]
@@ -177,21 +170,21 @@ class _Attribute:
         return max(known, key=lambda group: (rates[group], self.sizes[group]))
 
     def _result(self, group: int, random: np.random.Generator) -> GroupResult:
-        size, repaid = int(self.sizes[group]), int(self.repaid[group])
-        result = GroupResult(attribute=self.name, group=self.groups[group], role="too few", loans=size, repaid=repaid)
+        size, pd = int(self.sizes[group]), float(self.pd[group])
+        result = GroupResult(
+            attribute=self.name, group=self.groups[group], loans=size, reference=group == self.reference
+        )
         if size < FEWEST:
             return result
-        defaults = share_interval(size - repaid, size)
-        pd = float(self.pd[group])
+        defaults = share_interval(size - int(self.repaid[group]), size)
         result = msgspec.structs.replace(
             result,
-            role="unknown" if self.groups[group] == UNKNOWN else "compared",
-            approval_rate=share_interval(self._approved(group), size),
+            approval=share_interval(self._approved(group), size),
             calibration_gap=Interval(pd - defaults.estimate, pd - defaults.high, pd - defaults.low),
         )
-        if group == self.reference:
-            return msgspec.structs.replace(result, role="reference")
-        return result if self.reference is None else self._compared(result, group, self.reference, random)
+        if self.reference is None or result.reference:
+            return result
+        return self._compared(result, group, self.reference, random)
 
     def _compared(self, result: GroupResult, group: int, reference: int, random: np.random.Generator) -> GroupResult:
         ratio = gap = None
@@ -202,7 +195,7 @@ class _Attribute:
         if min(self.repaid[group], self.repaid[reference]) >= FEWEST:
             gap = difference_interval(
                 int(self.cells[group, 1, 1]),
-                result.repaid,
+                int(self.repaid[group]),
                 int(self.cells[reference, 1, 1]),
                 int(self.repaid[reference]),
             )
