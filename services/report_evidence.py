@@ -70,7 +70,7 @@ def gather(
         for spec, column in _protected(home, store, dataset, oot)
         if column.null_count < len(column)
     }
-    fairness = measure_fairness(protected, loans, recipe.cutoff)
+    fairness = measure_fairness(protected, loans, recipe.cutoff, recipe.seed)
     truth = _true_pd(home, dataset, oot)
     found = fairness.metrics() | {
         "oot_psi": population_stability(candidate.pd[model.fitted], candidate.pd[dataset.is_oot])

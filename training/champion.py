@@ -17,6 +17,7 @@ from training.dataset import Dataset
 from training.evaluate import metrics
 from training.model import Parameters, fit, margins
 from training.probability import Calibration
+from training.recipe import package_versions
 from training.scored import Bools, Floats
 from training.scorer import Scorer
 from training.search import Chosen, choose
@@ -134,7 +135,7 @@ def fit_calibrated(
             trials=trials,
             timeout=timeout,
             storage=storage,
-            study=f"{dataset.digest}-{seed}-{digest_of(repr((parameters, columns)).encode())}",
+            study=f"{dataset.digest}-{seed}-{digest_of(repr((parameters, columns, package_versions())).encode())}",
         )
     else:
         chosen = Chosen(parameters=parameters, rounds=rounds, loss=float("nan"))

@@ -32,12 +32,13 @@ with known as (
     from known where version = 1
 )
 select loan_id, applicant_id, event_timestamp, {request},
-    defaulted and ($months = 0 or outcome_observed_at <= window_end) as defaulted,
+    case when $months = 0 then defaulted else coalesce(defaulted and outcome_observed_at <= window_end, false) end
+        as defaulted,
     case
         when copy > 1 then 'duplicate'
         when $months > 0 and window_end > $as_of then 'young'
-        when outcome_observed_at is null or outcome_observed_at > $as_of or defaulted is null
-            then case when $months > 0 then 'indeterminate' else 'young' end
+        when outcome_observed_at <= $as_of and defaulted is null then 'indeterminate'
+        when $months = 0 and coalesce(outcome_observed_at > $as_of, true) then 'young'
         else ''
     end as excluded
 from latest
@@ -144,7 +145,9 @@ def build_dataset(
         UTC. Loans decided from then on are the out-of-time window.
     performance_months : int
         Months after the decision in which a default counts; a loan counts only when they are over, to the end of
-        their last day (UTC), and a later default is none. With 0, every observed outcome counts as it is.
+        their last day (UTC), and is good if no default was observed until then, whatever came of it later. With 0,
+        every observed outcome counts as it is; before all have been observed, defaults, which show earlier, then
+        count for more than their share.
     policy : sequence of Exclusion
         Rules of the policy; a loan that one of them would have declined is not learned from.
 

@@ -26,7 +26,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,14 +85,12 @@ def check_leakage(
     return tuple(sorted(leaks, key=lambda leak: order[leak.feature]))
 
 
-def require_no_leak(leaks: Sequence[Leak], vouched: Collection[str] = ()) -> None:
-    """Stop if there is a leak that nobody vouched for.
+def require_no_leak(leaks: Sequence[Leak]) -> None:
+    """Stop if there is a leak.
 
     Parameters
     ----------
     leaks : sequence of Leak
-    vouched : collection of str
-        Features that somebody answers for as known when each loan is decided.
 
     Raises
     ------
@@ -101,13 +99,11 @@ def require_no_leak(leaks: Sequence[Leak], vouched: Collection[str] = ()) -> Non
     """
     found: dict[str, str] = {}
     for leak in leaks:
-        if leak.feature not in vouched:
-            found.setdefault(leak.feature, leak.why)
+        found.setdefault(leak.feature, leak.why)
     if found:
         told = "; ".join(f"{feature}: {why}" for feature, why in found.items())
         raise GateError(
-            f"leakage: {told}. Was it written after the decision? Take it out of the source, or vouch that it is known "
-            "when a loan is decided"
+            f"leakage: {told}. Was it written after the decision? Take it out of the source or the feature service"
         )
 
 

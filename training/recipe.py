@@ -12,7 +12,7 @@ from training.model import Parameters
 
 RECIPE_ARTIFACT = "recipe.json"
 CutoffRule = Literal["policy", "profit"]
-_PACKAGES = ("duckdb", "feast", "numpy", "pyarrow", "scikit-learn", "scipy", "xgboost")
+_PACKAGES = ("duckdb", "feast", "numpy", "optuna", "pyarrow", "scikit-learn", "scipy", "xgboost")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):

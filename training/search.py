@@ -109,7 +109,7 @@ def choose(
     trials : int
         How many to try, the first included; 0 searches nothing.
     timeout : float or None
-        Seconds after which no trial begins; what comes out then depends on the machine.
+        Seconds after which no trial but the first begins; what comes out then depends on the machine.
     storage : Path or None
         SQLite file of the study; None keeps it in memory.
     study : str
@@ -146,9 +146,9 @@ def choose(
         found.enqueue_trial({name: getattr(parameters, name) for name in _SPACE})
     begin = time.monotonic()
     with _progress(trials) as bar:
-        while (done := len(_finished(found))) < trials and (timeout is None or time.monotonic() - begin < timeout):
+        while (done := len(_finished(found))) < trials and (not done or _in_time(begin, timeout)):
             bar.update(done - bar.n)
-            found.sampler = optuna.samplers.TPESampler(seed=seed * 1_000_003 + done, n_startup_trials=_STARTUP)
+            found.sampler = optuna.samplers.TPESampler(seed=_seed(seed, done), n_startup_trials=_STARTUP)
             trial = _begin(found, parameters, done)
             candidate = _suggest(trial, parameters)
             try:
@@ -156,9 +156,19 @@ def choose(
             except optuna.TrialPruned:
                 found.tell(trial, state=TrialState.PRUNED)
         bar.update(len(_finished(found)) - bar.n)
-    records = tuple(_record(number, trial, parameters) for number, trial in enumerate(_finished(found)))
+    finished = _finished(found)[:trials]  # a longer search of before is not this one
+    records = tuple(_record(number, trial, parameters) for number, trial in enumerate(finished))
     best = min((one for one in records if one.state == "complete"), key=lambda one: (one.loss, one.number))
     return Chosen(parameters=best.parameters, rounds=best.rounds, loss=best.loss, trials=records)
+
+
+def _in_time(begin: float, timeout: float | None) -> bool:
+    return timeout is None or time.monotonic() - begin < timeout
+
+
+def _seed(seed: int, trial: int) -> int:
+    """Return the seed of one trial, 0 to 2**32 - 1."""
+    return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
 
 
 def _begin(study: optuna.Study, parameters: Parameters, done: int) -> optuna.Trial:

@@ -21,7 +21,7 @@ from services.commands.console import FOLDER, INSTANT, JSON, emit, say, step
 @click.option("--from", "raw", type=FOLDER, help="Folder of the portfolio's raw files.")
 @click.option("--applicants", type=click.IntRange(200, 10_000_000), help="How many to simulate.")
 @click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window.")
-@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @click.option("--no-serve", is_flag=True, help="Stop after the decision.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=int, default=8000, show_default=True)

@@ -134,7 +134,7 @@ def promotions(as_json: bool) -> None:
 @click.command(epilog='Example: candor retrain --why "drift alert of 2026-11-24"')
 @click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window; default: the portfolio's.")
 @click.option("--trials", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Hyperparameters to try.")
-@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @BY
 @WHY
 @GATE

@@ -63,17 +63,18 @@ def test_a_performance_window_is_over_at_the_end_of_its_last_day(chosen):
     assert found == {"over": ("", False), "ends later": ("young", True)}
 
 
-def test_a_default_after_the_window_is_none_and_a_loan_without_outcome_is_indeterminate(chosen):
+def test_without_a_default_in_its_window_a_loan_is_good_whatever_comes_later(chosen):
     found = chosen(
         loan("within", "2025-01-05T10:00", True, "2025-07-06"),
         loan("after", "2025-01-05T10:00", True, "2025-07-06T00:00:01"),
-        loan("unknown", "2025-01-05", None, None),
+        loan("still paying", "2025-01-05", None, None),
+        loan("repaid later", "2025-01-05", False, "2026-03-01"),
         loan("not said", "2025-01-05", None, "2025-06-01"),
         months=6,
     )
     assert found == {
-        "within": ("", True), "after": ("", False), "unknown": ("indeterminate", None),
-        "not said": ("indeterminate", None),
+        "within": ("", True), "after": ("", False), "still paying": ("", False), "repaid later": ("", False),
+        "not said": ("indeterminate", False),
     }  # fmt: skip
 
 

@@ -164,16 +164,13 @@ def test_features_that_know_nothing_of_the_outcome_are_not_flagged(seed, n, rate
     assert check_leakage(specs, values, defaulted, seed=seed) == ()
 
 
-def test_the_gate_names_each_feature_once_and_passes_what_somebody_vouches_for():
+def test_the_gate_names_each_feature_once():
     specs, values, defaulted = with_column("recoveries", recoveries)
     leaks = check_leakage(specs, values, defaulted, seed=3)
     with pytest.raises(GateError, match=r"^leakage: recoveries: [^;]*defaulted[^;]*\. Was it written after") as error:
         require_no_leak(leaks)
     assert error.value.exit_code == 1
-    require_no_leak(leaks, vouched={"recoveries"})
     require_no_leak([])
-    with pytest.raises(GateError, match="recoveries"):
-        require_no_leak(leaks, vouched={"balance"})
 
 
 HONEST = {

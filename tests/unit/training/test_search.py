@@ -82,6 +82,17 @@ def test_an_interrupted_search_goes_on_and_ends_as_if_it_had_not_been(columns, t
     assert outcome(searched(columns, tmp_path)) == outcome(whole)
 
 
+def test_a_longer_search_of_before_does_not_change_a_shorter_one(columns, tmp_path):
+    short = searched(columns, tmp_path, trials=3)
+    searched(columns, tmp_path, trials=9)
+    assert outcome(searched(columns, tmp_path, trials=3)) == outcome(short)
+
+
+def test_any_seed_is_one_and_no_time_is_enough_for_the_first(columns, tmp_path):
+    chosen = searched(columns, tmp_path, seed=20_261_124, trials=2, timeout=0.0)
+    assert [trial.parameters for trial in chosen.trials] == [FEW]
+
+
 def test_without_trials_only_the_rounds_are_chosen(columns):
     x, y = sample(1000, 1)
     chosen = choose(columns, x, y, when(1000), parameters=FEW, seed=7)
