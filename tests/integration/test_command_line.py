@@ -314,4 +314,4 @@ def test_make_targets_are_those_promised():
     command = ["make", "--no-print-directory", "help"]
     text = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     named = {line.split()[1] for line in text.splitlines()}
-    assert named == {"help", "demo", "test", "check", "bench", "serve", "clean"}
+    assert named == {"help", "demo", "test", "check", "bench", "serve", "clean", "notebooks"}
