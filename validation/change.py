@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from itertools import combinations
 
 import great_expectations.expectations as gxe
 import pandas as pd
 
 from feature_repo.contract import FeatureSpec
 from validation.asked import CREATED
-from validation.last_good import PROBABILITIES, ColumnProfile, Profile, rows_by_day
+from validation.last_good import PROBABILITIES, ColumnProfile, Profile, quantiles_of, rows_by_day
 from validation.rules import Level, remarks
-from validation.thresholds import Days, LastRun
+from validation.thresholds import Days, LastRun, Quartiles, Swapped
 
 ROWS, LEAST, MOST = "rows of a day", "least rows of the day", "most rows of the day"
-_QUARTILES = PROBABILITIES[1:4]
-_WEEK, _WEEKS = timedelta(days=7), 8
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,33 @@ def changes(frame: pd.DataFrame, specs: Sequence[FeatureSpec], last: Profile, li
     """
     if last.until is None or last.rows < limits.min_rows:
         return []
-    parts = [Part(frame, [*_rows(last, limits)])]
-    if len(frame) >= limits.min_rows:
-        parts[0] = Part(frame, [*parts[0].expectations, *_columns(frame, specs, last, limits, "")])
+    parts = _like(frame, specs, last, limits, "", [*_rows(last, limits)])
     since = frame[frame[CREATED] > last.until]
-    if len(since) >= limits.min_rows:
-        parts.append(Part(since, [*_columns(since, specs, last, limits, " in rows since the last good run")]))
-    return [part for part in [*parts, *_days(frame, last, limits.days)] if part.expectations]
+    if len(since) < len(frame):
+        parts += _like(since, specs, last, limits, " in rows since the last good run")
+    return [*parts, *_days(frame, last, limits.days)]
 
 
 def batch_changes(frame: pd.DataFrame, specs: Sequence[FeatureSpec], last: Profile, limits: LastRun) -> list[Part]:
     """Return what is asked of rows on their way into a table, as of those that came since its last good run."""
-    if last.until is None or min(last.rows, len(frame)) < limits.min_rows:
-        return []
-    return [Part(frame, [*_columns(frame, specs, last, limits, "")])]
+    return _like(frame, specs, last, limits, "") if last.rows >= limits.min_rows else []
+
+
+def _like(
+    frame: pd.DataFrame,
+    specs: Sequence[FeatureSpec],
+    last: Profile,
+    limits: LastRun,
+    where: str,
+    also: Sequence[gxe.Expectation] = (),
+) -> list[Part]:
+    """Return what is asked of the columns of a frame, nothing if it has few rows, and what is asked of it anyway."""
+    if len(frame) < limits.min_rows:
+        return [Part(frame, also)] if also else []
+    return [
+        Part(frame, [*also, *_columns(frame, specs, last, limits, where)]),
+        *_swapped(frame, specs, last, limits.swapped, where),
+    ]
 
 
 def _rows(last: Profile, limits: LastRun) -> Iterator[gxe.Expectation]:
@@ -85,12 +96,12 @@ def _columns(
         if (known := last.columns.get(spec.name)) is None:
             continue
         yield from _nulls(spec.name, known, limits, where)
-        if frame[spec.name].notna().any():
-            if not known.is_constant:
+        if filled := int(frame[spec.name].notna().sum()):
+            if (1 - known.common) * filled >= limits.constant.expected_others:
                 yield gxe.ExpectColumnUniqueValueCountToBeBetween(
                     column=spec.name, min_value=2, **_rule(f"must not be one and the same value{where}")
                 )
-            yield from _quartiles(spec.name, known, limits, where)
+            yield from _quartiles(spec.name, known, limits.quartiles, where)
 
 
 def _nulls(column: str, known: ColumnProfile, limits: LastRun, where: str) -> Iterator[gxe.Expectation]:
@@ -102,73 +113,71 @@ def _nulls(column: str, known: ColumnProfile, limits: LastRun, where: str) -> It
             yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=1 - most, **_rule(rule, level))
 
 
-def _quartiles(column: str, known: ColumnProfile, limits: LastRun, where: str) -> Iterator[gxe.Expectation]:
+def _quartiles(column: str, known: ColumnProfile, by: Quartiles, where: str) -> Iterator[gxe.Expectation]:
     """Ask that the quartiles stay within so many spreads, and within a factor if all are above zero."""
-    if not known.quantiles:
+    if not known.spread:
         return
-    low, *quartiles, high = known.quantiles
-    if not (spread := quartiles[2] - quartiles[0] or high - low):
-        return
-    by = limits.quartiles
     levels: dict[Level, tuple[float, float]] = {
         "critical": (by.critical_spreads, by.critical_factor),
         "warning": (by.warning_spreads, by.warning_factor),
     }
-    were = ", ".join(f"{value:,.6g}" for value in quartiles)
+    were = ", ".join(f"{value:,.6g}" for value in known.quartiles)
     for level, (spreads, factor) in levels.items():
         ranges = []
-        for value in quartiles:
-            least, most = value - spreads * spread, value + spreads * spread
-            if quartiles[0] > 0:
+        for value in known.quartiles:
+            least, most = value - spreads * known.spread, value + spreads * known.spread
+            if known.quartiles[0] > 0:
                 least, most = max(least, value / factor), min(most, value * factor)
             ranges.append([least, most])
         rule = f"must have quartiles{where} within {spreads:g} spreads and {factor:g} times the last good run's {were}"
         yield gxe.ExpectColumnQuantileValuesToBeBetween(
             column=column,
-            quantile_ranges={"quantiles": list(_QUARTILES), "value_ranges": ranges},
+            quantile_ranges={"quantiles": list(PROBABILITIES[1:4]), "value_ranges": ranges},
             **_rule(rule, level),
         )
 
 
+def _swapped(
+    frame: pd.DataFrame, specs: Sequence[FeatureSpec], last: Profile, limits: Swapped, where: str
+) -> Iterator[Part]:
+    """Ask that no two columns are much nearer to each other's quartiles of the last good run than to their own."""
+    known = {spec.name: last.columns[spec.name] for spec in specs if spec.name in last.columns}
+    now = {name: quantiles_of(frame[name])[1:4] for name, column in known.items() if column.spread}
+    for a, b in combinations([name for name, quartiles in now.items() if quartiles], 2):
+        own = _distance(now[a], known[a]) + _distance(now[b], known[b])
+        crossed = _distance(now[a], known[b]) + _distance(now[b], known[a])
+        if own > limits.own_spreads and crossed * limits.times_nearer < own:
+            pair = pd.DataFrame({f"{a} as {b}": [crossed], "each as itself": [own]})
+            rule = f"must not look like {b}, and {b} like {a}{where}: the last good run had them the other way round"
+            yield Part(pair, [_not_less(f"{a} as {b}", "each as itself", rule, "critical")])
+
+
+def _distance(quartiles: Sequence[float], known: ColumnProfile) -> float:
+    """Return by how many spreads quartiles are away from those of a column."""
+    return max(abs(value - was) for value, was in zip(quartiles, known.quartiles, strict=True)) / known.spread
+
+
 def _days(frame: pd.DataFrame, last: Profile, limits: Days) -> Iterator[Part]:
-    """Ask that days which the last good run knew keep their rows, and that new ones are like the weeks before."""
+    """Ask that days which the last good run knew keep their rows."""
     now = rows_by_day(frame[CREATED])
     known = {day: count for day, count in last.days.items() if count >= limits.min_rows}
-    if known:
-        days = pd.DataFrame(
-            {
-                ROWS: [now.get(day, 0) for day in known],
-                LEAST: [count * limits.critical_below for count in known.values()],
-                MOST: [count * limits.critical_above for count in known.values()],
-            }
-        )
-        rule = "must be {} {:.0%} of what the last good run had of the same day; a row is a day"
-        yield Part(
-            days,
-            [
-                _not_less(ROWS, LEAST, rule.format("at least", limits.critical_below), "critical"),
-                _not_less(MOST, ROWS, rule.format("at most", limits.critical_above), "critical"),
-            ],
-        )
-    assert last.until is not None
-    new = [date.fromisoformat(day) for day in now][:-1]  # the last day may not be over
-    least = {day: _least(day, last, now) for day in new if day >= last.until.date()}
-    weekly = {day: count for day, count in least.items() if count >= limits.min_rows}
-    if weekly:
-        days = pd.DataFrame(
-            {
-                ROWS: [now[day.isoformat()] for day in weekly],
-                LEAST: [count * limits.new_warning_below for count in weekly.values()],
-            }
-        )
-        rule = f"should be at least {limits.new_warning_below:.0%} of the least of eight such weekdays; a row is a day"
-        yield Part(days, [_not_less(ROWS, LEAST, rule, "warning")])
-
-
-def _least(day: date, last: Profile, now: dict[str, int]) -> int:
-    """Return the least rows of the same weekday in the weeks before, known to the last good run or now."""
-    before = [(day - week * _WEEK).isoformat() for week in range(1, _WEEKS + 1)]
-    return min(last.days.get(one, now.get(one, 0)) for one in before)
+    if not known:
+        return
+    days = pd.DataFrame(
+        {
+            ROWS: [now.get(day, 0) for day in known],
+            LEAST: [count * limits.critical_below for count in known.values()],
+            MOST: [count * limits.critical_above for count in known.values()],
+        }
+    )
+    rule = "must be {} {:.0%} of what the last good run had of the same day; a row is a day"
+    yield Part(
+        days,
+        [
+            _not_less(ROWS, LEAST, rule.format("at least", limits.critical_below), "critical"),
+            _not_less(MOST, ROWS, rule.format("at most", limits.critical_above), "critical"),
+        ],
+    )
 
 
 def _not_less(column: str, than: str, rule: str, level: Level) -> gxe.Expectation:

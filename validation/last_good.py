@@ -31,15 +31,28 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     nulls : float
         Share of rows without a value, 0..1.
-    is_constant : bool
-        Whether it holds at most one value.
+    common : float
+        Share of its values that are the most common one, 0..1; of numbers, the median. 1 where it holds none.
     quantiles : tuple of float
         At `PROBABILITIES`; empty for a column that holds no number.
     """
 
     nulls: float
-    is_constant: bool
+    common: float
     quantiles: tuple[float, ...] = ()
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range, or half of the middle 90 % if that is more; 0 without numbers."""
+        if not self.quantiles:
+            return 0.0
+        lowest, low, _, high, highest = self.quantiles
+        return max(high - low, (highest - lowest) / 2)
+
+    @property
+    def quartiles(self) -> tuple[float, ...]:
+        """The three quartiles; empty without numbers."""
+        return self.quantiles[1:4]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,16 +91,15 @@ def profile_of(
         As `validation.tables.read_source` gives it.
     """
     until = frame[CREATED].max() if len(frame) else None
-    numbers = [spec.name for spec in specs if spec.kind in ("number", "count")]
-    quantiles = frame[numbers].astype("float64").quantile(list(PROBABILITIES))
     columns = {}
     for spec in specs:
-        column = frame[spec.name].dropna()
-        has_numbers = spec.name in numbers and len(column)
+        values = frame[spec.name].dropna()
+        quantiles = quantiles_of(values) if spec.kind in ("number", "count") else ()
+        usual = quantiles[2] if quantiles else values.mode().iloc[0] if len(values) else None
         columns[spec.name] = ColumnProfile(
-            nulls=1 - len(column) / len(frame) if len(frame) else 0.0,
-            is_constant=bool((column == column.iloc[0]).all()) if len(column) else True,
-            quantiles=tuple(quantiles[spec.name].tolist()) if has_numbers else (),
+            nulls=1 - len(values) / len(frame) if len(frame) else 0.0,
+            common=float((values == usual).mean()) if len(values) else 1.0,
+            quantiles=quantiles,
         )
     days = rows_by_day(frame[CREATED])
     last = until.date() if until is not None else None
@@ -100,6 +112,12 @@ def profile_of(
         columns=columns,
         days=kept,
     )
+
+
+def quantiles_of(values: pd.Series[float]) -> tuple[float, ...]:
+    """Return the quantiles of numbers at `PROBABILITIES`, linear between two of them; empty for no number."""
+    numbers = values.dropna().astype("float64")
+    return tuple(numbers.quantile(list(PROBABILITIES)).tolist()) if len(numbers) else ()
 
 
 def rows_by_day(created: pd.Series[pd.Timestamp]) -> dict[str, int]:

@@ -57,13 +57,25 @@ class Quartiles(_Section, frozen=True, kw_only=True):
     critical_factor: Factor
 
 
+class Swapped(_Section, frozen=True, kw_only=True):
+    """When two columns look swapped: both moved, and towards each other."""
+
+    own_spreads: Annotated[float, Meta(gt=0)]
+    times_nearer: Factor
+
+
+class Constant(_Section, frozen=True, kw_only=True):
+    """Rows of other values that must have been expected before one value alone is a fault."""
+
+    expected_others: Count
+
+
 class Days(_Section, frozen=True, kw_only=True):
-    """Rows that became known on one day over those of the last good run, or of the weekdays before."""
+    """Rows that became known on one day over those of the last good run."""
 
     min_rows: Count
     critical_below: Share
     critical_above: Factor
-    new_warning_below: Share
 
 
 class LastRun(_Section, frozen=True, kw_only=True):
@@ -73,6 +85,8 @@ class LastRun(_Section, frozen=True, kw_only=True):
     rows: Rows
     nulls: Nulls
     quartiles: Quartiles
+    swapped: Swapped
+    constant: Constant
     days: Days
 
 

@@ -80,7 +80,7 @@ AT_THE_SOURCE = [
     Poison(
         "columns swapped", BUREAU,
         "SELECT * REPLACE (credit_utilization AS debt_to_income_ratio, debt_to_income_ratio AS credit_utilization) "
-        "FROM source", f"debt_to_income_ratio {QUARTILES}",
+        "FROM source", f"debt_to_income_ratio as credit_utilization {ORDER}",
     ),
     Poison("decimal shifted", BUREAU, replaced(revolving_balance="revolving_balance / 10"),
            f"revolving_balance {QUARTILES}"),
@@ -508,6 +508,7 @@ NOT_CAUGHT = [
     "- Quartiles are asked of 200 rows or more that are new since the last good run, or pushed at once "
     "(`thresholds.toml`); of fewer, ranges, types, keys and times.",
     "- Two columns swapped that have like quartiles and like nulls; a value that is wrong but plausible.",
+    "- A new day with fewer rows than usual: what is usual depends on the day of month, week and year.",
     "- NaN is a missing value, in Parquet as in Redis; so is an infinity that is in Redis already.",
     "- A plain `feast materialize` and Feast's own push pass no gate; what was set aside they do not find either.",
 ]
