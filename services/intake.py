@@ -166,7 +166,7 @@ def materialize(home: Home, to: datetime | None = None) -> FeatureStore:
     return store
 
 
-def push(home: Home, view: str, path: str) -> Pushed:
+def push(home: Home, view: str, path: str, *, accept: bool = False) -> Pushed:
     """Validate events, append them to a view's source table and serve them at once.
 
     Parameters
@@ -177,6 +177,8 @@ def push(home: Home, view: str, path: str) -> Pushed:
     path : str
         A JSON lines, CSV or Parquet file; ``-`` for JSON lines on standard input. An event without a
         created timestamp becomes known at the home's clock.
+    accept : bool
+        Whether many events may be unlike the table as it last passed its gate.
 
     Raises
     ------
@@ -197,9 +199,10 @@ def push(home: Home, view: str, path: str) -> Pushed:
         rows = checked_events(store, view, events.table, known_at)
         table = view_of(store, view).batch_source.name
         specs = registry.table_specs(home)[table]
-        result = check_events(home, table, rows, specs, origin(home))
-        if not result.passed:
-            raise GateError(_fault(events, rows.to_pylist(), specs) or f"validation failed: {result.failures[0]}")
+        result = check_events(home, table, rows, specs, origin(home), compare=not accept)
+        if not result.passed and (fault := _fault(events, rows.to_pylist(), specs)):
+            raise GateError(fault)
+        require_passed([result], accept="candor push --accept")
         if away:
             append_events(store, view, rows, known_at)
             raise UnavailableError(f"{away}; {KEPT}")

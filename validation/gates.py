@@ -92,7 +92,7 @@ def check_sources(
 
 
 def check_events(
-    home: Home, table: str, events: pa.Table, specs: Sequence[FeatureSpec], origin: str = ""
+    home: Home, table: str, events: pa.Table, specs: Sequence[FeatureSpec], origin: str = "", *, compare: bool = True
 ) -> GateResult:
     """Run the gate of a source table on rows that are about to be appended to it.
 
@@ -108,6 +108,8 @@ def check_events(
         Feature columns of the table.
     origin : str
         Where the table comes from: enough events are held against its last good run.
+    compare : bool
+        Whether they are.
 
     Returns
     -------
@@ -118,7 +120,7 @@ def check_events(
     frame = to_frame(events)
     suite = table_suite(name, specs, as_of=home.now())
     suite.expectations += of_rows(own_expectations(home, table, frame.columns))
-    last = last_good.read(home, table, origin)
+    last = last_good.read(home, table, origin) if compare else None
 
     def like_before(compared: pd.DataFrame, unsound: set[str]) -> Sequence[Part]:
         return () if last is None or unsound else batch_changes(compared, specs, last, thresholds().last_run)
@@ -181,8 +183,13 @@ def run_gate(name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSu
     return _report(reports, name, frame, suite)
 
 
-def require_passed(results: Iterable[GateResult]) -> None:
+def require_passed(results: Iterable[GateResult], accept: str = "candor validate --accept") -> None:
     """Stop if a gate failed.
+
+    Parameters
+    ----------
+    accept : str
+        What lets a change since the last good run pass; told if nothing else is wrong.
 
     Raises
     ------
@@ -194,7 +201,7 @@ def require_passed(results: Iterable[GateResult]) -> None:
     failures = [finding for result in results for finding in result.failures]
     if failures:
         more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
-        meant = "; if a change is meant: candor validate --accept" if all(f.since_last_run for f in failures) else ""
+        meant = f"; if a change is meant: {accept}" if all(one.since_last_run for one in failures) else ""
         raise GateError(f"validation failed: {failures[0]}{more}{meant}")
 
 

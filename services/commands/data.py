@@ -76,8 +76,9 @@ def materialize(to: datetime | None, as_json: bool) -> None:
 )
 @click.argument("view")
 @click.option("--file", "path", required=True, metavar="FILE", help="JSON lines, CSV or Parquet; - for JSON on stdin.")
+@click.option("--accept", is_flag=True, help="Many events may be unlike what the table held at its last good run.")
 @JSON
-def push(view: str, path: str, as_json: bool) -> None:
+def push(view: str, path: str, accept: bool, as_json: bool) -> None:
     """Add events to a view: into its source table and, where they are the newest, into Redis at once.
 
     An event has every column of the source table, null for what is not known. Without a
@@ -87,5 +88,5 @@ def push(view: str, path: str, as_json: bool) -> None:
 
     home = Home.resolve()
     with step(f"push to {view}"):
-        done = intake.push(home, view, path)
+        done = intake.push(home, view, path, accept=accept)
     emit({"events": done.events, "served": done.served}) if as_json else click.echo(present.pushed(view, done))

@@ -345,9 +345,16 @@ def test_poisoned_events_are_refused_and_nothing_is_written(what, sound, events,
     assert (contents(sound), files(sound)) == before
 
 
-def test_the_same_events_unpoisoned_are_taken(sound, events):
+def test_the_same_events_unpoisoned_are_taken_and_a_change_that_is_meant_too(sound, events, tmp_path):
     assert intake.push(sound, BUREAU, str(events)).events == 300
     assert len(list((sound.sources / BUREAU).glob("appended-*"))) == 1
+    change, _, message = AT_THE_PUSH["cents for euros in 200 events"]
+    path = tmp_path / "events.parquet"
+    shutil.copy(events, path)
+    write(path, f"SELECT * REPLACE (applicant_id || 'X' AS applicant_id) FROM ({change})")
+    with pytest.raises(GateError, match=rf"{message}.*; if a change is meant: candor push --accept$"):
+        intake.push(sound, BUREAU, str(path))
+    assert intake.push(sound, BUREAU, str(path), accept=True).events == 300
 
 
 AT_THE_INGEST: dict[str, tuple[str | Callable[[bytes], bytes], str]] = {
