@@ -13,7 +13,7 @@ from services import lifecycle, pipeline
 from services.scoring.once import decide_once
 from training.bundle import bundle_path, load_bundle, read_champion
 from training.promotion_gate import DEFAULT_GATE
-from training.tracking import MODEL_NAME
+from training.tracking import MODEL_NAME, Tracking
 
 
 def test_the_demo_ends_with_an_explained_and_logged_decision(finished):
@@ -56,7 +56,7 @@ def test_mlflow_holds_params_metrics_dataset_artifacts_and_the_champion(finished
 
 
 def test_the_registered_model_is_native_and_predicts_as_the_bundle_does(finished):
-    mlflow.set_tracking_uri(finished.home.mlflow_uri)
+    Tracking(finished.home)  # points MLflow, registry included, at this home; another test may have used another
     folder = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}@champion")
     assert not [path for path in Path(folder).rglob("*") if path.suffix in {".pkl", ".pickle", ".cloudpickle"}]
     booster = mlflow.xgboost.load_model(folder)
@@ -83,8 +83,6 @@ def test_the_same_seed_gives_the_same_dataset_model_and_bundle(finished, tmp_pat
 
 def test_tracking_leaves_the_environment_alone(finished):
     """MLflow exports its URI; another home of the same process would then log to this one."""
-    from training.tracking import Tracking
-
     before = dict(os.environ)
     Tracking(finished.home).resolve(None)
     assert dict(os.environ) == before
