@@ -35,7 +35,7 @@ LATELY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 
 LONG_AGO = LATELY - 200 * DAY
 FEW, MANY = 100_000, 1_000_000
 QUIET_DAYS, LOUD_DAYS, A_DAY = 200, 10, 5_000
-SECONDS = 8
+ROUNDS, SECONDS = 5, 5
 UPDATE = """
 import json, resource, sys, time
 from feature_repo.home import Home
@@ -138,14 +138,15 @@ def _beside_a_service(folder: Path) -> list[dict[str, Any]]:
         rates: dict[bool, list[float]] = {False: [], True: []}
         with _server([*CANDOR, "serve", "--port", str(port)], environment, port, "/health/ready", PROJECT):
             _load(url, script, 2)
-            for watched in (False, True) * 3:
+            for watched in (False, True) * ROUNDS:
                 beside = [sys.executable, "-c", AGAIN_AND_AGAIN] if watched else ["sleep", "infinity"]
                 with subprocess.Popen(beside, env=environment, cwd=PROJECT) as process:
                     time.sleep(3)
                     rates[watched].append(_load(url, script, SECONDS)["requests/s"])
                     assert process.poll() is None
                     process.kill()
-    without, with_ = (float(np.median(rates[watched])) for watched in (False, True))
+    # The best of each, since whatever else the machine does can only take away.
+    without, with_ = (max(rates[watched]) for watched in (False, True))
     return [{"name": "decisions/s, a profiling run beside", "rows/s": with_, "of those without": with_ / without}]
 
 
