@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
-from monitoring import profile_index, profile_store
+from monitoring import logged_inputs, profile_index, profile_store
 from monitoring.decision_log import DecisionLog, Entry, Source
 from monitoring.log_database import decisions
 from monitoring.logged_inputs import LoggedInputs
@@ -367,3 +367,16 @@ def test_segments_are_parsed_and_refused_by_name():
             Segment.parse(words)
     with pytest.raises(InputError, match="segment band=best: there are PD to 5 %"):
         Segment.parse(["band=best"])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_pages_begin_where_the_last_one_ended_also_among_decisions_of_one_instant(home, log, monkeypatch, rows):
+    monkeypatch.setattr(logged_inputs, "_PAGE", rows)
+    fill(log, *[YESTERDAY] * 5, *[YESTERDAY + timedelta(seconds=1)] * 4)
+    reader = LoggedInputs(home.decision_log_url)
+    pages = list(reader.pages(YESTERDAY, YESTERDAY + HOUR))
+    reader.close()
+    assert [amount for page in pages for amount in page.columns["amount"]] == list(range(9))
+    assert max(page.rows for page in pages) == rows
+    profile_store.update(home)
+    assert amounts(home) == dict.fromkeys(range(9), 1)
