@@ -7,6 +7,7 @@ they are set in a page of our own, with an index over the latest result of every
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -52,13 +53,21 @@ def finish(run: Run, reports: Path) -> None:
     write_atomically(folder / "index.html", page.encode())
 
 
+@lru_cache(maxsize=1)
 def _environment() -> Environment:
+    """Return our templates, compiled once."""
     return Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+
+
+@lru_cache(maxsize=1)
+def _view() -> DefaultJinjaSectionView:
+    """Return Great Expectations' templates, compiled once."""
+    return DefaultJinjaSectionView()
 
 
 def _sections(validated: ExpectationSuiteValidationResult) -> list[tuple[str, Markup]]:
     document = ValidationResultsPageRenderer(run_info_at_end=True).render(validated).to_json_dict()
-    view = DefaultJinjaSectionView()
+    view = _view()
     sections = []
     for number, section in enumerate(document["sections"], start=1):
         html = view.render({"section": section, "section_loop": {"index": number}})

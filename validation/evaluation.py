@@ -93,7 +93,7 @@ def evaluate(
     values = [one for one in stages["values"] if not columns_of(one) & unsound and (len(frame) or not columns_of(one))]
     results += validate(name, frame, values + [one for one in stages["filled"] if columns_of(one) <= filled])
     for part in more(frame, unsound):
-        results += validate(name, part.frame, part.expectations)
+        results += _graded(name, part)
 
     met = sum(bool(evr.success) for evr in results)
     return ExpectationSuiteValidationResult(
@@ -112,6 +112,23 @@ def evaluate(
             "batch_spec": {"data_asset_name": name},
         },
     )
+
+
+def _graded(name: str, part: Part) -> list[ExpectationValidationResult]:
+    """Validate a part; what is asked at two levels is asked at the graver one only where the softer is not met."""
+    softer = {_asked(one.configuration) for one in part.expectations if one.meta["level"] == "warning"}
+    first: list[Any] = []
+    graver: list[Any] = []
+    for one in part.expectations:
+        is_graver = one.meta["level"] == "critical" and _asked(one.configuration) in softer
+        (graver if is_graver else first).append(one)
+    results = validate(name, part.frame, first)
+    not_met = {_asked(evr.expectation_config) for evr in results if not evr.success}
+    return results + validate(name, part.frame, [one for one in graver if _asked(one.configuration) in not_met])
+
+
+def _asked(configuration: Any) -> tuple[str, str]:
+    return configuration.type, configuration.kwargs.get("column", "")
 
 
 def as_compared(frame: pd.DataFrame) -> pd.DataFrame:

@@ -80,7 +80,6 @@ def test_one_faulty_row_is_set_aside_with_its_reason_and_origin_and_the_others_s
     assert (why, file, number) == (reason, "data.parquet", 3)
     assert result.quarantine == f"quarantine/credit_bureau/{run}.parquet"
     assert len(sha256) == 64
-    assert gate(home)["credit_bureau"].quarantined == 0
 
 
 def test_without_being_told_to_the_gate_only_says_what_could_be_done(home, parquet):
@@ -91,6 +90,12 @@ def test_without_being_told_to_the_gate_only_says_what_could_be_done(home, parqu
     assert result.note == "1 row can be set aside: candor validate --quarantine"
     assert contents(home) == before
     assert not (home.root / "quarantine").exists()
+
+
+def test_what_was_set_aside_is_not_found_again(home, parquet):
+    parquet(spoiled("utilization", "-1.0"), name=FILE)
+    assert [gate(home)["credit_bureau"].quarantined for _ in range(2)] == [1, 0]
+    assert len(aside(home)) == 1
 
 
 def test_all_reasons_of_a_row_are_told(home, parquet):

@@ -129,10 +129,14 @@ def test_every_run_is_kept_and_listed_the_newest_first(home, parquet):
 
 
 def test_old_runs_go_and_a_damaged_record_hides_no_other(home):
-    for number in range(KEPT + 3):
-        run, at = new_run()
-        record(home.reports, Run(run=f"{run}{number:05}", at=at, results=()))
+    run, at = new_run()
+    record(home.reports, Run(run=run, at=at, results=()))
+    (first,) = (home.reports / "validation-runs").glob("*.json")
+    for number in range(KEPT + 2):
+        first.with_name(f"{run}{number:05}.json").write_bytes(first.read_bytes().replace(b'Z"', b'Z%05d"' % number, 1))
+    record(home.reports, Run(run=f"{run}{KEPT + 2:05}", at=at, results=()))
     kept = sorted((home.reports / "validation-runs").glob("*.json"))
+    assert first not in kept
     assert len(kept) == KEPT
     kept[-1].write_bytes(b"{")
     assert [run.run for run in history(home.reports, 3)] == [path.stem for path in kept[-2:-4:-1]]
