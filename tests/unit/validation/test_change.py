@@ -13,6 +13,7 @@ from tests.unit.validation.samples import spec
 from validation import last_good
 from validation.gates import SourceTable, check_events, check_sources, require_passed
 from validation.source_gate import FIRST_RUN
+from validation.thresholds import thresholds
 
 ORIGIN = "a lender"
 SPECS = (
@@ -285,3 +286,11 @@ def test_what_is_kept_of_a_good_run_names_no_one(home, fill, good):
     kept = (home.reports / "last-good" / "a-lender" / "credit_bureau.json").read_text()
     assert "APP_" not in kept
     assert msgspec.json.decode(kept)["rows"] == WHOLE
+
+
+def test_what_is_critical_is_always_more_than_what_warns():
+    limits = thresholds().last_run  # the graver rule is asked only where the softer is not met
+    assert limits.rows.critical_below < limits.rows.warning_below
+    assert limits.nulls.critical_rise > limits.nulls.warning_rise
+    assert limits.quartiles.critical_spreads > limits.quartiles.warning_spreads
+    assert limits.quartiles.critical_factor > limits.quartiles.warning_factor
