@@ -63,7 +63,7 @@ def gather(
     oot = sample(dataset.is_oot, MOST_LOANS)
     fitted, last = sample(model.fitted, MOST_LOANS), sample(model.last, MOST_LOANS)
     loans = _scored(dataset, candidate.pd, policy, oot)
-    baselines = _baselines(dataset, model, oot, recipe.seed)
+    baselines = _baselines(dataset, oot, recipe.seed)
     rivals = baselines.pd
     protected = {
         spec.name: _objects(column)
@@ -128,13 +128,14 @@ def _economics(dataset: Dataset, pd: Floats, policy: Policy, rows: Bools) -> Eco
     return economics_of(policy, amounts, terms, pd[rows])
 
 
-def _baselines(dataset: Dataset, model: Fitted, oot: Bools, seed: int) -> Baselines:
-    rows = sample(model.fitted, 4 * MOST_LOANS) | oot
+def _baselines(dataset: Dataset, oot: Bools, seed: int) -> Baselines:
+    before = sample(~dataset.is_oot, 4 * MOST_LOANS)  # the model that is kept has learned from these too
+    rows = before | oot
     kept = np.flatnonzero(rows)
     return fit_baselines(
         dataset.specs,
         dataset.values(rows),
-        fitted_rows=model.fitted[kept],
+        fitted_rows=before[kept],
         defaulted=dataset.defaulted[kept],
         score_rows=oot[kept],
         seed=seed,

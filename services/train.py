@@ -17,8 +17,9 @@ from feature_repo.contract import Contract
 from feature_repo.errors import InputError
 from feature_repo.home import Home, write_atomically
 from feature_repo.stores.compile import compile_plan
-from monitoring.profiles import profile_frame, write_profile
-from services import embedded
+from monitoring.banding import profile_scored
+from monitoring.profiles import write_profile
+from services import embedded, intake
 from services.cutoff import with_cutoff
 from services.report_evidence import best_cutoff_of, gather, sample
 from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
@@ -31,6 +32,8 @@ from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_version
 from training.reporting.write import PAGE, write_report
 from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
 from validation.gates import check_frame, require_passed
+from validation.own_suites import guard_suite
+from validation.runs import report_path
 
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
@@ -101,12 +104,15 @@ def train(
     InputError
         If there is nothing to learn from.
     GateError
-        If the frame fails its gate, a feature leaks the outcome, or the tables do not say what the model does.
+        If a source table or the frame fails its gate, a feature leaks the outcome, or the explainer's tables do not say
+        what the model does.
     """
     state = home.state()
     start = oot_start or state.oot_start
     if start is None:
         raise InputError("this home has no default out-of-time start: give --oot-start")
+    months = state.performance_months if performance_months is None else performance_months
+    intake.require_gated(home)
     embedded.ensure(home)
     store = store or registry.apply(home)
     contract = registry.read_contract(store, SERVICE)
@@ -118,11 +124,10 @@ def train(
         home.source_glob("loans"),
         as_of=as_of or home.outcomes_now(),
         oot_start=start,
-        performance_months=state.performance_months if performance_months is None else performance_months,
+        performance_months=months,
         policy=policy.knock_out,
     )
-    gate = check_frame(home, dataset.frame, contract.features)
-    require_passed([gate])
+    require_passed([check_frame(home, dataset.frame, contract.features)])
     before = sample(~dataset.is_oot, MOST_CHECKED)
     require_no_leak(check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed))
     model = fit_calibrated(
@@ -141,7 +146,7 @@ def train(
         feature_service=SERVICE,
         as_of=dataset.as_of,
         oot_start=start,
-        performance_months=state.performance_months if performance_months is None else performance_months,
+        performance_months=months,
         seed=seed,
         trials=len(candidate.chosen.trials),
         parameters=candidate.chosen.parameters,
@@ -176,7 +181,8 @@ def _record(
     write_report(artifacts, evidence, fairness)
     (artifacts / RECIPE_ARTIFACT).write_bytes(msgspec.json.format(msgspec.json.encode(recipe)))
     (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
-    write_profile(profile_frame(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
+    (artifacts / "validation.html").write_bytes(report_path(home, "training_frame").read_bytes())
+    write_profile(profile_scored(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
     bundle_digest = write_bundle(
         bundle,
         name=MODEL_NAME,
@@ -188,6 +194,7 @@ def _record(
         scorer=candidate.scorer,
         reference=candidate.reference,
         verified=candidate.verified,
+        guard=guard_suite(home, contract.features),
     )
     run = Tracking(home).log_training(
         params=_params(recipe),

@@ -38,9 +38,9 @@ class Fitted:
     matrix : ndarray of float32, shape (n, k)
         All loans in model columns.
     fitted, last : ndarray of bool, shape (n,)
-        The loans fitted on, and the slice before the out-of-time window on which only the calibration was.
+        The earlier loans, and the slice before the out-of-time window on which the calibration was fitted.
     pd : ndarray of float64, shape (n,)
-        Calibrated PD of every loan, the out-of-time window included.
+        Calibrated PD of every loan, the out-of-time window included; of `last` by the model that has not seen it.
     """
 
     columns: tuple[Column, ...]
@@ -64,11 +64,11 @@ class Candidate:
     verified : ndarray of float32, shape (v, k)
         Applicants for whom the tables were compared with the shap package, in model columns.
     pd : ndarray of float64, shape (n,)
-        Calibrated PD of every row of the dataset, the out-of-time window included.
+        Calibrated PD of every row of the dataset, as `Fitted` has it.
     cutoff : float
         Highest PD that is approved.
     metrics : dict of str to float
-        ``train_*`` on the rows fitted on, ``oot_*`` on the out-of-time window.
+        ``train_*`` on the earlier loans, ``oot_*`` on the out-of-time window.
     """
 
     booster: xgboost.Booster
@@ -97,7 +97,11 @@ def fit_calibrated(
     timeout: float | None = None,
     storage: Path | None = None,
 ) -> Fitted:
-    """Choose and fit on the earlier loans, calibrate on the last slice before the out-of-time window.
+    """Choose, fit and calibrate on the loans before the out-of-time window.
+
+    A model of the earlier loans is calibrated on the last slice, which it has not seen. The model that is kept has the
+    same parameters and rounds and is fitted on all of them, since the latest loans are the likest to those to come;
+    the calibration is taken over, as `sklearn.calibration.CalibratedClassifierCV` does with ``ensemble=False``.
 
     Nothing is chosen by loans of the out-of-time window, which are only scored.
 
@@ -139,10 +143,14 @@ def fit_calibrated(
         )
     else:
         chosen = Chosen(parameters=parameters, rounds=rounds, loss=float("nan"))
-    booster = fit(chosen.parameters, columns, own, outcomes, rounds=chosen.rounds, seed=seed)
+    earlier = fit(chosen.parameters, columns, own, outcomes, rounds=chosen.rounds, seed=seed)
+    held_out = margins(earlier, matrix[last])
+    calibration = calibrate(held_out, y[last])
+    before = fitted | last
+    booster = fit(chosen.parameters, columns, matrix[before], y[before], rounds=chosen.rounds, seed=seed)
     raw = margins(booster, matrix)
-    calibration = calibrate(raw[last], y[last])
-    pd = 1 / (1 + np.exp(-(calibration.slope * raw + calibration.intercept)))
+    raw[last] = held_out
+    pd = _calibrated(calibration, raw)
     return Fitted(columns, matrix, booster, chosen, calibration, fitted, last, pd)
 
 
@@ -160,7 +168,7 @@ def explain_and_measure(dataset: Dataset, model: Fitted, cutoff: float) -> Candi
         If the tables do not reproduce the booster and the shap package.
     """
     oot, y, pd = dataset.is_oot, dataset.defaulted, model.pd
-    reference = _reference(model.matrix, pd, ~oot, cutoff)
+    reference = _reference(model, ~oot, cutoff)
     tables = compile_tables(bytes(model.booster.save_raw("json")), reference)
     before = np.flatnonzero(~oot)
     verified = model.matrix[before[:: max(1, len(before) // VERIFIED_ROWS)]]
@@ -189,8 +197,15 @@ def split(dataset: Dataset) -> tuple[Bools, Bools]:
     return before & ~is_last, before & is_last
 
 
-def _reference(matrix: Matrix, pd: Floats, before: Bools, cutoff: float) -> Matrix:
-    """Return the approved applicants nearest to the cutoff, best score first."""
-    approved = np.flatnonzero(before & (pd <= cutoff))
+def _reference(model: Fitted, before: Bools, cutoff: float) -> Matrix:
+    """Return the applicants that the model itself approves and that are nearest to the cutoff, the nearest first."""
+    rows = model.matrix[before]
+    pd = _calibrated(model.calibration, margins(model.booster, rows))
+    approved = np.flatnonzero(pd <= cutoff)
     nearest = approved[np.argsort(-pd[approved], kind="stable")][:REFERENCE_ROWS]
-    return matrix[nearest]
+    return rows[nearest]
+
+
+def _calibrated(calibration: Calibration, raw: Floats) -> Floats:
+    pd: Floats = 1 / (1 + np.exp(-(calibration.slope * raw + calibration.intercept)))
+    return pd

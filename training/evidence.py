@@ -58,8 +58,8 @@ class Evidence:
     cutoff : float
         Highest PD that the policy approves.
     fitted, last, oot : ScoredLoans
-        The loans fitted on; the later slice before the out-of-time window, on which only the calibration was
-        fitted; the out-of-time window.
+        The earlier loans; the later slice before the out-of-time window, on which the calibration was fitted, scored by
+        a model of the earlier loans alone; the out-of-time window, scored by the model of all loans before it.
     rivals : dict of str to ndarray of float64
         PD of every loan of `oot` by each baseline, by its name.
     segments : dict of str to ndarray of object

@@ -1,8 +1,8 @@
 """Who decides about people: promotion through the gate, and challenges of the champion.
 
-The service follows ``champion.json``, which names champion and challenger. A promotion replaces it last, so that what
-fails before leaves the service alone; the end of a challenge, like a rollback, replaces it first, because it must work
-when MLflow does not. See `training.switch` for what becomes of a command that is killed between.
+The service follows ``champion.json``, which names champion and challenger. It is replaced once the bundle is in its
+place; MLflow and monitoring follow, so that neither ever names a champion that is not in service. See
+`training.switch` for what becomes of a command that is killed between.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.bundle import Challenger, Champion, install, read_champion, write_
 from training.judgement import DatasetOf, judged
 from training.promotion_gate import DEFAULT_GATE, read_gate, refusals
 from training.promotion_record import Entry, append, begin, end, now, same, signed
-from training.switch import follow, keep_reference, switching, tell_mlflow, use_reference
+from training.switch import follow, keep_reference, switching
 
 
 class Refused(GateError):
@@ -86,9 +86,8 @@ def promote(
             install(home, candidate.bundle.path)
             keep_reference(home, entry.bundle, candidate.reference)
             begin(home, entry)
-            tell_mlflow(home, entry)
-            use_reference(home, entry)
             write_champion(home, Champion(bundle=entry.bundle, version=entry.version, run_id=entry.run_id))
+            entry = follow(home, entry)
             end(home, entry)
     return entry
 
@@ -157,8 +156,8 @@ def challenge(
             _require_champion(home, champion, entry.version)
             install(home, candidate.bundle.path)
             begin(home, entry)
-            tell_mlflow(home, entry)
             write_champion(home, msgspec.structs.replace(champion, challenger=challenger))
+            entry = follow(home, entry)
             end(home, entry)
     return entry
 

@@ -125,6 +125,14 @@ def difference_lines(
             f"AUC {_than(auc, name)}{aside}",
         ),
         GateLine(
+            "auc_doubt",
+            auc.low,
+            0.0 - gate.max_auc_doubt,
+            auc.low >= -gate.max_auc_doubt,
+            f"the least that AUC against {name} may be; below the line, {len(defaulted):,} loans with "
+            f"{int(defaulted.sum()):,} defaults are too few to tell",
+        ),
+        GateLine(
             "brier_difference",
             brier.estimate,
             gate.max_brier_rise,

@@ -34,6 +34,9 @@ class PromotionGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Share of samples whose interval of a difference holds the truth.
     max_auc_loss : float
         AUC that the candidate may lose against the champion beyond noise.
+    max_auc_doubt : float
+        AUC that it may lose within noise, that is, by the lower end of the difference's interval: with few loans an
+        interval excludes nothing, and a worse candidate would pass for want of evidence.
     max_brier_rise : float
         Brier score that it may add beyond noise.
     min_air_high : float
@@ -51,6 +54,7 @@ class PromotionGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_oot_psi: Annotated[float, Meta(ge=0, le=100)]
     level: Annotated[float, Meta(ge=0.5, le=0.9999)]
     max_auc_loss: Share
+    max_auc_doubt: Share
     max_brier_rise: Share
     min_air_high: Share
     max_explainer_mb: Annotated[float, Meta(gt=0, le=1e6)]

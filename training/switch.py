@@ -101,27 +101,11 @@ def _finish(home: Home) -> Entry | None:
     if begun is None:
         return None
     if not _took_effect(home, begun):
-        end(home, msgspec.structs.replace(begun, outcome="cut off", trouble=_take_back(home)))
+        end(home, msgspec.structs.replace(begun, outcome="cut off"))  # and nothing else had been done
         return None
     done = follow(home, begun)
     end(home, done)
     return done
-
-
-def _take_back(home: Home) -> str:
-    """Let MLflow say again what the service does, and return why it could not."""
-    try:
-        champion = read_champion(home)
-    except UnavailableError:  # nothing is in service
-        return ""
-    try:
-        tracking = Tracking(home)
-        tracking.set_champion(champion.version)
-        if champion.challenger is not None:
-            tracking.set_challenger(champion.challenger.version)
-    except CandorError as error:
-        return str(error)
-    return ""
 
 
 def _took_effect(home: Home, begun: Entry) -> bool:

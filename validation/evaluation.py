@@ -76,7 +76,8 @@ def evaluate(
     for expectation in suite.expectations:
         stages[expectation.meta["stage"]].append(expectation)
 
-    bare = frame.drop(columns=[column for column in (COPIES, KNOWN_ELSEWHERE) if column in frame])
+    ours = [column for column in (COPIES, KNOWN_ELSEWHERE) if column in frame]
+    bare = frame.drop(columns=ours) if ours else frame  # pandas copies also where nothing is dropped
     missing = columns_of(*stages["schema"]) - set(bare.columns)
     schema = [
         one
@@ -88,6 +89,7 @@ def evaluate(
     results = validate(name, bare if "object" in bare.dtypes.map(str).to_list() else bare.iloc[:0], schema)
     unsound = {evr.expectation_config.kwargs.get("column", "") for evr in results if not evr.success}
 
+    del bare
     frame = as_compared(frame)
     filled = {column for column in frame.columns if frame[column].notna().any()} - unsound
     values = [one for one in stages["values"] if not columns_of(one) & unsound and (len(frame) or not columns_of(one))]
@@ -134,7 +136,7 @@ def _asked(configuration: Any) -> tuple[str, str]:
 def as_compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with nullable integers as floats: Great Expectations compares those as a whole."""
     whole = [column for column, dtype in frame.dtypes.items() if isinstance(dtype, pd.Int64Dtype)]
-    return frame.astype(dict.fromkeys(whole, "float64"))
+    return frame.astype(dict.fromkeys(whole, "float64")) if whole else frame
 
 
 def findings(table: str, validated: ExpectationSuiteValidationResult) -> list[Finding]:

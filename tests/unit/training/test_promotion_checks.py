@@ -54,7 +54,7 @@ def test_one_loan_says_nothing_about_a_difference():
 
 def test_a_shuffled_model_is_refused_for_ranking_and_for_its_brier_score():
     defaulted, pd = drawn()
-    auc, brier = difference_lines(GATE, defaulted, np.random.default_rng(2).permutation(pd), pd, "version 1")
+    auc, _, brier = difference_lines(GATE, defaulted, np.random.default_rng(2).permutation(pd), pd, "version 1")
     assert (auc.passed, brier.passed) == (False, False)
     assert auc.value == auc_difference(defaulted, np.random.default_rng(2).permutation(pd), pd).estimate
     assert "below that of version 1" in auc.note
@@ -64,7 +64,7 @@ def test_a_shuffled_model_is_refused_for_ranking_and_for_its_brier_score():
 
 def test_one_that_ranks_alike_but_calls_everyone_safe_is_refused_for_its_brier_score_alone():
     defaulted, pd = drawn()
-    auc, brier = difference_lines(GATE, defaulted, pd**3, pd, "version 1")
+    auc, _, brier = difference_lines(GATE, defaulted, pd**3, pd, "version 1")
     assert (auc.passed, brier.passed) == (True, False)
 
 
@@ -76,10 +76,20 @@ def test_what_is_worse_only_within_noise_passes_and_so_does_what_is_better():
     assert all(line.passed for line in difference_lines(GATE, defaulted, pd, np.full(len(pd), 0.1), "version 1"))
 
 
+def test_loans_too_few_to_tell_are_no_evidence_for_a_candidate():
+    defaulted, pd = drawn(120)
+    other = np.random.default_rng(5).permutation(pd)
+    found = {line.name: line for line in difference_lines(GATE, defaulted, (pd + other) / 2, pd, "version 1")}
+    assert found["auc_difference"].passed, "not shown to be worse"
+    assert not found["auc_doubt"].passed
+    assert "120 loans" in found["auc_doubt"].note
+    assert "too few to tell" in found["auc_doubt"].note
+
+
 def test_a_loss_may_be_allowed_by_the_gate():
     defaulted, pd = drawn()
     worse = np.random.default_rng(2).permutation(pd)
-    lax = msgspec.structs.replace(GATE, max_auc_loss=1.0, max_brier_rise=1.0)
+    lax = msgspec.structs.replace(GATE, max_auc_loss=1.0, max_auc_doubt=1.0, max_brier_rise=1.0)
     assert all(line.passed for line in difference_lines(lax, defaulted, worse, pd, "version 1"))
 
 
