@@ -1,5 +1,6 @@
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import mlflow
@@ -9,6 +10,7 @@ from mlflow import MlflowClient
 from feature_repo.errors import GateError, UnavailableError
 from monitoring.decision_log import DecisionLog
 from monitoring.profiles import read_profile, summaries
+from monitoring.segments import unbanded
 from services import lifecycle, pipeline
 from services.scoring.once import decide_once
 from training.bundle import bundle_path, load_bundle, read_champion
@@ -110,8 +112,14 @@ def test_a_model_below_the_line_is_refused_and_the_champion_stays(finished, tmp_
 def test_the_training_profile_counts_every_row(finished):
     found = summaries(read_profile(finished.home.profiles / "training.bin"))
     rows = int((~finished.outcome.dataset.is_oot).sum())
-    assert {summary.n for summary in found.values()} == {rows}
-    assert "default_probability" in found
+    whole = {name for name in found if unbanded(name)[1] is None}
+    assert {found[name].n for name in whole} == {rows}
+    assert "default_probability" in whole
+    bands: Counter[str] = Counter()
+    for name in found.keys() - whole:
+        bands[unbanded(name)[0]] += found[name].n
+    features = {spec.name for spec in finished.outcome.dataset.specs}
+    assert dict(bands) == dict.fromkeys(features, rows), "each feature once more, row by row in its score band"
 
 
 def test_protected_attributes_reach_neither_frame_nor_bundle(finished):
