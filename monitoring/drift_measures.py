@@ -147,7 +147,7 @@ def _missing(reference: ColumnSummary, current: ColumnSummary, limits: Limits) -
 
 def _novelty(unknown: tuple[str, ...], reference: ColumnSummary, current: ColumnSummary, limits: Limits) -> Difference:
     share = sum(current.counts[name] for name in unknown) / current.present
-    words = f"{share:.1%} of values are in categories that are new: {', '.join(unknown[:5])}"
+    words = f"{share:.1%} of values are in categories that are new"
     size: Status = "alert" if share >= limits.new_category else "watch"
     return Difference(size, chance.of_absence(share, reference.present), words, if_chance="watch")
 

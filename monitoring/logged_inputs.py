@@ -1,19 +1,15 @@
 """The decision log as columns to profile, page by page, and what it holds of each hour.
 
-Nothing here takes a lock that a decision waits for: SQLite reads beside its write-ahead log, PostgreSQL from a
-snapshot, each page in a transaction of its own, so that neither a checkpoint nor a vacuum waits long for it. Of a
-record only the features are decoded.
+Of a record only the features are decoded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,13 +17,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from feature_repo.errors import UnavailableError
-from monitoring.log_database import LogDatabase, decisions, outcomes
+from monitoring.log_database import decisions, outcomes
+from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
 from monitoring.plain_columns import Plain, plain_values
 from monitoring.segments import BANDS, PD, RECOMMENDATION, SCORE, Segment, band_limits, band_numbers
 
-_PAGE = 10_000
-_AT_ONCE = 1000
-_SECONDS = 600
 HOUR = timedelta(hours=1)
 
 
@@ -40,13 +34,6 @@ class _Features(msgspec.Struct, gc=False):
 
 
 _features = msgspec.json.Decoder(_Features)
-
-
-class Mark(msgspec.Struct, frozen=True, order=True):
-    """A place in the log's order: by when decisions were made, then by their IDs."""
-
-    decided_at: datetime
-    decision_id: str
 
 
 class HourInLog(msgspec.Struct, frozen=True):
@@ -95,23 +82,22 @@ class LoggedInputs:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = LogDatabase(url)
-        self._is_sqlite = self._database.engine.dialect.name == "sqlite"
+        self._log = LogReader(url)
 
     def hours(self) -> dict[datetime, HourInLog]:
         """Return what the log holds of each hour of `decided_at`, UTC, by its beginning, in order."""
         at = decisions.c.decided_at
         # Text begins as an instant does: YYYY-MM-DD HH. Both are answered from the index alone.
-        hour: Any = sa.func.substr(at, 1, 13) if self._is_sqlite else sa.func.date_trunc("hour", at, "UTC")
+        hour: Any = sa.func.substr(at, 1, 13) if self._log.is_sqlite else sa.func.date_trunc("hour", at, "UTC")
         query = sa.select(hour.label("hour"), sa.func.count(), sa.func.max(at, type_=at.type)).group_by("hour")
-        with self._reading() as connection:
-            found = {_hour(start): HourInLog(rows, _utc(last)) for start, rows, last in connection.execute(query)}
+        with self._log.reading() as connection:
+            found = {_hour(start): HourInLog(rows, utc(last)) for start, rows, last in connection.execute(query)}
         return dict(sorted(found.items()))
 
     def count(self, start: datetime, upto: Mark) -> int:
         """Return how many decisions were made from an instant on up to a mark, itself included."""
-        query = sa.select(sa.func.count()).where(decisions.c.decided_at >= start, sa.not_(_beyond(upto)))
-        with self._reading() as connection:
+        query = sa.select(sa.func.count()).where(decisions.c.decided_at >= start, sa.not_(beyond(upto)))
+        with self._log.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
     def pages(
@@ -135,15 +121,15 @@ class LoggedInputs:
             sa.select(*rows, decisions.c.pd, decisions.c.score, decisions.c.record)
             .where(decisions.c.decided_at < end, *_conditions(segment or Segment()))
             .order_by(decisions.c.decided_at, decisions.c.decision_id)
-            .limit(_PAGE)
+            .limit(PAGE)
         )
         while True:
             place = [decisions.c.decided_at >= (after.decided_at if after else start)]
-            found = self._page(query.where(*place, *([_beyond(after)] if after else [])))
+            found = self._page(query.where(*place, *([beyond(after)] if after else [])))
             if found is None:
                 return
             yield found
-            if found.rows < _PAGE:
+            if found.rows < PAGE:
                 return
             after = found.last
 
@@ -158,18 +144,18 @@ class LoggedInputs:
             .where(outcomes.c.observed_at == last.scalar_subquery())
             .group_by(outcomes.c.outcome)
         )
-        with self._reading() as connection:
+        with self._log.reading() as connection:
             return {name: int(count) for name, count in connection.execute(query)}
 
     def close(self) -> None:
         """Close all connections."""
-        self._database.close()
+        self._log.close()
 
     def _page(self, query: sa.Select[Any]) -> Page | None:
         values: list[dict[str, Any]] = []
         keys: list[tuple[Any, ...]] = []
-        with self._reading() as connection:
-            for together in connection.execution_options(yield_per=_AT_ONCE).execute(query).partitions():
+        with self._log.reading() as connection:
+            for together in connection.execution_options(yield_per=AT_ONCE).execute(query).partitions():
                 for row in together:
                     values.append(_inputs(row))
                     keys.append(tuple(row[:-1]))
@@ -191,18 +177,7 @@ class LoggedInputs:
             Segment(recommendation=cell[0], arm=cell[1], model_version=cell[2], band=BANDS[cell[3]]): np.array(rows)
             for cell, rows in places.items()
         }
-        return Page(columns, cells, len(keys), _utc(at[0]), Mark(_utc(at[-1]), ids[-1]))
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        file = self._database.engine.url.database
-        if self._is_sqlite and file and not Path(file).exists():  # to connect would be to create it
-            raise UnavailableError(f"there is no decision log at {file}")
-        # Not through `LogDatabase.connect`, which would see to the tables first, and take locks for it.
-        with self._database.errors(), self._database.engine.connect() as connection:
-            if not self._is_sqlite:
-                connection.exec_driver_sql(f"set transaction read only; set local statement_timeout = '{_SECONDS}s'")
-            yield connection
+        return Page(columns, cells, len(keys), utc(at[0]), Mark(utc(at[-1]), ids[-1]))
 
 
 def _table(values: list[dict[str, Any]], names: list[str]) -> Iterator[Sequence[Any]]:
@@ -224,11 +199,6 @@ def _inputs(row: Sequence[Any]) -> dict[str, Any]:
     return flat
 
 
-def _beyond(mark: Mark) -> sa.ColumnElement[bool]:
-    at, name = decisions.c.decided_at, decisions.c.decision_id
-    return sa.or_(at > mark.decided_at, sa.and_(at == mark.decided_at, name > mark.decision_id))
-
-
 def _conditions(segment: Segment) -> list[sa.ColumnElement[bool]]:
     fixed = {name: value for name in ("recommendation", "arm", "model_version") if (value := getattr(segment, name))}
     conditions: list[sa.ColumnElement[bool]] = [decisions.c[name] == value for name, value in fixed.items()]
@@ -239,9 +209,4 @@ def _conditions(segment: Segment) -> list[sa.ColumnElement[bool]]:
 
 
 def _hour(start: str | datetime) -> datetime:
-    return _utc(datetime.strptime(start, "%Y-%m-%d %H") if isinstance(start, str) else start)
-
-
-def _utc(instant: datetime) -> datetime:
-    """Return an instant in UTC; SQLite keeps no zone, and what is in the log is UTC."""
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    return utc(datetime.strptime(start, "%Y-%m-%d %H") if isinstance(start, str) else start)

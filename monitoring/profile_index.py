@@ -15,7 +15,7 @@ import msgspec
 
 from feature_repo.errors import InputError
 from feature_repo.home import write_atomically
-from monitoring.logged_inputs import Mark
+from monitoring.log_reader import Mark
 from monitoring.profiles import Profile, from_bytes, to_bytes
 from monitoring.segments import EDGES, Segment
 

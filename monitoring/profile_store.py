@@ -24,7 +24,7 @@ from monitoring.profiles import Profile, beside, merge
 from monitoring.profiling_run import DAY, ProfilingRun, Updated
 from monitoring.segments import Segment
 
-__all__ = ["ProfiledDay", "Updated", "days", "folder", "period", "update"]
+__all__ = ["ProfiledDay", "Updated", "count", "days", "folder", "last_decision", "period", "update"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,29 @@ def days(home: Home) -> list[ProfiledDay]:
     """Return the days of which there are profiles, in order."""
     index = read_index(folder(home))
     return [ProfiledDay(date.fromisoformat(name), day.rows, bool(day.file)) for name, day in sorted(index.days.items())]
+
+
+def count(home: Home, start: datetime, end: datetime) -> int:
+    """Return how many decisions of a period have been profiled.
+
+    Parameters
+    ----------
+    start, end : datetime
+        With a zone, on the hour in UTC.
+    """
+    start, end = _on_the_hour(start), _on_the_hour(end)
+    return sum(
+        hour.rows
+        for name, day in read_index(folder(home)).days.items()
+        for number, hour in day.hours.items()
+        if start <= datetime.fromisoformat(name).replace(tzinfo=UTC) + int(number) * HOUR < end
+    )
+
+
+def last_decision(home: Home) -> datetime | None:
+    """Return when the last decision that has been profiled was made, UTC; None if there is none."""
+    made = [hour.last.decided_at for day in read_index(folder(home)).days.values() for hour in day.hours.values()]
+    return max(made, default=None)
 
 
 def period(home: Home, start: datetime, end: datetime, segment: Segment | None = None) -> Profile:

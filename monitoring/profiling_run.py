@@ -17,12 +17,13 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from monitoring.logged_inputs import HOUR, HourInLog, LoggedInputs, Mark
+from monitoring.log_reader import Mark
+from monitoring.logged_inputs import HOUR, HourInLog, LoggedInputs
 from monitoring.profile_index import Cells, Day, Hour, Index, read_cells, write_cells, write_index
 from monitoring.profiles import Profile, ProfileBuilder, merge
 from monitoring.segments import Segment
 
-HOURS_KEPT = timedelta(days=35)
+HOURS_KEPT = timedelta(days=60)
 """How long the hours of a day are kept beside the day that they were merged to."""
 DAY = timedelta(days=1)
 _TOGETHER = 8  # hours merged at once: fewer take longer, more take memory

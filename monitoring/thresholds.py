@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from feature_repo.errors import InputError
+from monitoring.layered_toml import over, read_toml
 
 DEFAULTS = Path(__file__).with_name("thresholds.toml")
 Index = Annotated[float, Meta(ge=0)]
@@ -90,23 +90,9 @@ def load_thresholds(*files: Path) -> Thresholds:
     """
     tables: dict[str, Any] = {}
     for file in (DEFAULTS, *files):
-        try:
-            with file.open("rb") as stream:
-                tables = _over(tables, tomllib.load(stream))
-        except OSError as error:
-            raise InputError(f"no thresholds at {file}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: {error}") from None
+        tables = over(tables, read_toml(file, "thresholds"))
         found = _checked(tables, file)
     return found
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {**below, **above}
-    for name in below.keys() & above.keys():
-        if isinstance(below[name], dict) and isinstance(above[name], dict):
-            both[name] = _over(below[name], above[name])
-    return both
 
 
 def _checked(tables: dict[str, Any], file: Path) -> Thresholds:

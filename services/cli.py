@@ -7,7 +7,7 @@ import warnings
 import click
 
 from feature_repo.errors import CandorError
-from services.commands import data, decisions, keys, labels, models, operate, promotion, watch
+from services.commands import data, decisions, keys, labels, models, monitor, operate, promotion, watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -40,6 +40,8 @@ for _command in (
     labels.outcomes,
     watch.profile,
     watch.drift,
+    monitor.performance,
+    monitor.monitor,
     operate.env,
     operate.mlflow,
     operate.stop,

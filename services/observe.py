@@ -76,10 +76,7 @@ def profile(
         If there is nothing to profile.
     """
     if source == "training":
-        reference = home.profiles / "training.bin"
-        if not reference.exists():
-            raise InputError("no model is in service in this home yet: run `candor train`, then `candor promote`")
-        write_atomically(out, reference.read_bytes())
+        write_atomically(out, reference(home).read_bytes())
         return max((summary.n for summary in summaries(read_profile(out)).values()), default=0)
     window = (start or _START, end or _END)
     if source == "decisions":
@@ -122,6 +119,20 @@ def thresholds(home: Home, given: Path | None = None) -> Thresholds:
     """
     own = home.root / "thresholds.toml"
     return load_thresholds(*([own] if own.exists() else []), *([given] if given else []))
+
+
+def reference(home: Home) -> Path:
+    """Return the profile of the data that the model in service was trained on.
+
+    Raises
+    ------
+    InputError
+        If no model is in service.
+    """
+    path = home.profiles / "training.bin"
+    if not path.exists():
+        raise InputError("no model is in service in this home yet: run `candor train`, then `candor promote`")
+    return path
 
 
 def drift(

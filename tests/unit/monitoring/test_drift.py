@@ -179,7 +179,7 @@ def test_a_new_category_alerts_unless_it_is_rare_or_the_reference_too_small_to_k
     reference = categorical(OWN=6000, RENT=4000)
     common = drift_of(reference, categorical(OWN=600, RENT=360, YURT=40))
     assert (common.status, common.new_categories) == ("alert", ("YURT",))
-    assert "4.0% of values are in categories that are new: YURT" in common.reasons
+    assert "4.0% of values are in categories that are new" in common.reasons
     assert drift_of(reference, categorical(OWN=600, RENT=399, YURT=1)).status == "watch"
     assert drift_of(categorical(OWN=120, RENT=80), categorical(OWN=600, RENT=380, YURT=20)).status == "watch"
 

@@ -273,7 +273,7 @@ def test_neither_a_writer_nor_a_reader_waits_for_the_other(home, log):
     writer.execute("rollback")
     writer.close()
     reader = LoggedInputs(home.decision_log_url)
-    with reader._reading() as connection:
+    with reader._log.reading() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(decisions)).scalar_one() == 5
         log.append(decision(9, YESTERDAY))
         assert connection.execute(sa.select(sa.func.count()).select_from(decisions)).scalar_one() == 5
@@ -371,7 +371,7 @@ def test_segments_are_parsed_and_refused_by_name():
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
 def test_pages_begin_where_the_last_one_ended_also_among_decisions_of_one_instant(home, log, monkeypatch, rows):
-    monkeypatch.setattr(logged_inputs, "_PAGE", rows)
+    monkeypatch.setattr(logged_inputs, "PAGE", rows)
     fill(log, *[YESTERDAY] * 5, *[YESTERDAY + timedelta(seconds=1)] * 4)
     reader = LoggedInputs(home.decision_log_url)
     pages = list(reader.pages(YESTERDAY, YESTERDAY + HOUR))

@@ -1,0 +1,179 @@
+"""A monitoring cycle: profiles, drift, performance, alerts, and a new model if an alert asks for one.
+
+A step that cannot be taken does not keep the others from being taken: it is an alert of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+
+import msgspec
+
+from feature_repo.errors import CandorError, UnavailableError
+from feature_repo.home import Home, write_atomically
+from monitoring import alerts, readings
+from monitoring.alert_gauges import gauges
+from monitoring.alert_sinks import Sink, deliver, make_sinks
+from monitoring.monitor_settings import MonitorSettings, load_settings
+from monitoring.period import Period
+from monitoring.readings import Reading
+from services import monitor_steps as steps
+from services.monitor_cycle import Cycle
+from validation.runs import history
+
+Retrain = Callable[[str], str]
+"""Trains and compares with the champion, for a reason; returns what came of it."""
+_HOUR = timedelta(hours=1)
+_logger = logging.getLogger(__name__)
+
+
+def run(home: Home, retrain: Retrain | None = None) -> Cycle:
+    """Go through one cycle.
+
+    Parameters
+    ----------
+    retrain : callable or None
+        Called once, for all alerts that have begun and whose rules ask for it; None never retrains.
+
+    Raises
+    ------
+    InputError
+        If the settings are wrong.
+    UnavailableError
+        If another cycle is under way in this home, or what it found cannot be kept.
+    """
+    settings = load_settings(home)
+    sinks = make_sinks(settings.sinks, home.root)
+    with _only_one(home):
+        cycle = Cycle(datetime.now(UTC), first_period(settings), home.reports / "monitor")
+        found = [
+            *_taken("profiles", cycle, lambda: steps.profiles(home, settings, cycle)),
+            *_taken("drift", cycle, lambda: steps.drift(home, cycle)),
+            *_taken("performance", cycle, lambda: steps.performance(home, settings, cycle)),
+            *_taken("gates", cycle, lambda: readings.of_gates(history(home.reports))),
+        ]
+        teller = _Teller(home, settings, sinks, cycle)
+        teller.tell([*found, *readings.of_failures(cycle.failed)])
+        if retrain and (asking := teller.asking()):
+            why = f"alert: {', '.join(sorted({alert.rule for alert in asking}))}"
+            known = len(cycle.failed)
+            _taken("retrain", cycle, lambda: _retrain(cycle, retrain, why))
+            teller.mark_retrained(asking)
+            if len(cycle.failed) > known:
+                teller.tell([*found, *readings.of_failures(cycle.failed)])
+        try:
+            write_atomically(cycle.page("alerts.prom"), gauges(cycle.firing, cycle.failed, cycle.at))
+        except OSError as error:
+            raise UnavailableError(f"{cycle.folder} cannot be written: {error.strerror}") from None
+        return cycle
+
+
+def first_period(settings: MonitorSettings) -> Period:
+    """Return the shortest time that is watched: so many days to the end of this hour, UTC."""
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + _HOUR
+    return Period(end - timedelta(days=settings.period.days[0]), end)
+
+
+def watch(home: Home, every: timedelta, report: Callable[[Cycle], None], retrain: Retrain | None = None) -> None:
+    """Go through a cycle now and again, each beginning `every` after the one before began, until asked to end.
+
+    A cycle that cannot be gone through is logged, and the next one is tried. SIGTERM and SIGINT end it between cycles.
+    """
+    ended = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while not ended.is_set():
+            begun = datetime.now(UTC)
+            try:
+                report(run(home, retrain))
+            except CandorError as error:
+                _logger.error("no monitoring cycle: %s", error)
+            ended.wait(max((begun + every - datetime.now(UTC)).total_seconds(), 0))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Teller:
+    """Holds readings against the rules and tells the sinks; what it knows is kept before anybody is told."""
+
+    def __init__(self, home: Home, settings: MonitorSettings, sinks: dict[str, Sink], cycle: Cycle) -> None:
+        self._path = home.root / "alerts.json"
+        self._book = alerts.read_book(self._path)
+        self._settings, self._sinks, self._cycle = settings, sinks, cycle
+
+    def tell(self, found: Sequence[Reading]) -> None:
+        """Bring alerts up to date and tell of those that begin, go on for long, or are over."""
+        cycle, rules = self._cycle, self._settings.rules
+        cycle.told += alerts.update(self._book, found, rules, self._settings.alerts, list(self._sinks), cycle.at)
+        cycle.firing = sorted(self._book.alerts.values(), key=lambda one: (one.severity, one.rule, one.subject))
+        self._save()
+        cycle.undelivered |= deliver(self._book, self._sinks, self._save)
+
+    def asking(self) -> list[alerts.Alert]:
+        """Return the alerts whose rules ask for a new model and have not had one."""
+        rules = self._settings.rules
+        return [
+            one for one in self._cycle.firing if not one.retrained and one.rule in rules and rules[one.rule].retrain
+        ]
+
+    def mark_retrained(self, asked: Sequence[alerts.Alert]) -> None:
+        """Remember that these alerts have had a new model, so that they do not have one in each cycle."""
+        for one in asked:
+            key = alerts.key_of(one)
+            self._book.alerts[key] = msgspec.structs.replace(self._book.alerts[key], retrained=True)
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            alerts.write_book(self._path, self._book)
+        except OSError as error:
+            raise UnavailableError(f"{self._path} cannot be written: {error.strerror}") from None
+
+
+def _retrain(cycle: Cycle, retrain: Retrain, why: str) -> Iterable[Reading]:
+    cycle.retrained = retrain(why)
+    return ()
+
+
+def _taken(name: str, cycle: Cycle, step: Callable[[], Iterable[Reading]]) -> list[Reading]:
+    """Take a step, and return what it read, or note why it could not be taken."""
+    try:
+        return list(step())
+    except CandorError as error:
+        cycle.failed[name] = str(error)
+    except OSError as error:
+        cycle.failed[name] = f"{error.filename}: {error.strerror}"
+    except Exception as error:
+        _logger.exception("the step %s of a monitoring cycle has a defect", name)
+        cycle.failed[name] = f"a defect, {type(error).__name__}: the log of the monitor tells more"
+    return []
+
+
+@contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    """Hold the home's turn to be monitored, which a killed process gives back."""
+    path = home.root / ".monitor.lock"
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+b") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnavailableError("a monitoring cycle is under way in this home: wait for it, or end it") from None
+        yield
