@@ -46,12 +46,12 @@ def inputs(rng: np.random.Generator, rows: int, moved: float = 0.0) -> dict[str,
     return columns
 
 
-def fill(log: DecisionLog, rows: int, start: datetime, over: timedelta, seed: int = 1) -> None:
-    """Log decisions evenly over a time; one in ten is decided by a challenger."""
+def fill(log: DecisionLog, rows: int, start: datetime, over: timedelta, seed: int = 1, moved: float = 0.0) -> None:
+    """Log decisions evenly over a time; one in ten is decided by a challenger, and three features may have moved."""
     rng = np.random.default_rng(seed)
     for first in range(0, rows, _TOGETHER):
         count = min(_TOGETHER, rows - first)
-        columns = {name: column.tolist() for name, column in inputs(rng, count).items()}
+        columns = {name: column.tolist() for name, column in inputs(rng, count, moved).items()}
         entries = [
             Entry.of(_record(first + place, start + over * ((first + place) / rows), place, columns))
             for place in range(count)
