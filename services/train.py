@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 from feast import FeatureStore
 
@@ -38,6 +39,7 @@ from validation.runs import report_path
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
 MOST_CHECKED = 100_000  # loans that the leakage check looks at
+LEAST_REFERENCE = 1000  # loans that drift is measured from
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,13 @@ def _params(recipe: Recipe) -> dict[str, Any]:
 
 
 def reference_frame(dataset: Dataset, candidate: Candidate) -> pd.DataFrame:
-    """Return what monitoring compares with: model features, PD and outcome before the out-of-time window."""
-    rows = ~dataset.is_oot
+    """Return what monitoring compares with: model features, PD and outcome of the newest loans.
+
+    They are the loans out of time, on which the model was found good and from which it did not learn; where these are
+    fewer than a thousand, the newest thousand. Loans that it learned from go back for years: against them a portfolio
+    that only grows older, with more prior loans each month, would drift from the first day on.
+    """
+    rows = dataset.is_oot.copy()
+    rows[np.argsort(dataset.decided, kind="stable")[-LEAST_REFERENCE:]] = True
     frame = dataset.frame.loc[rows, [spec.name for spec in dataset.specs]].copy()
     return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])

@@ -5,7 +5,8 @@
 - `candor profile` of a whole log;
 - whylogs alone on frames of the same columns that are in memory already;
 - decisions per second with a profiling run going on beside, over those without (needs ``wrk``);
-- 200 days of 5,000 decisions without a shift, and days on which three features have moved by a standard deviation.
+- 200 days of 5,000 decisions of a simulated lender without a shift, and days on which three features have moved by a
+  standard deviation.
 
 python -m tests.benchmarks profiles
 """
@@ -35,6 +36,8 @@ LATELY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 
 LONG_AGO = LATELY - 200 * DAY
 FEW, MANY = 100_000, 1_000_000
 QUIET_DAYS, LOUD_DAYS, A_DAY = 200, 10, 5_000
+APPLICANTS, TRAINED, SHIFT = 30_000, datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 7, 1, tzinfo=UTC)
+A_YEAR = 365 * DAY
 ROUNDS, SECONDS = 5, 5
 UPDATE = """
 import json, resource, sys, time
@@ -78,7 +81,7 @@ def run() -> list[dict[str, Any]]:
             {"name": "nothing but the imports"} | _child(IMPORTS, Path(folder)),
             *_from_a_log(Path(folder)),
             *_beside_a_service(Path(folder)),
-            *_drift_over_days(),
+            *_drift_over_days(Path(folder)),
         ]
 
 
@@ -150,29 +153,83 @@ def _beside_a_service(folder: Path) -> list[dict[str, Any]]:
     return [{"name": "decisions/s, a profiling run beside", "rows/s": with_, "of those without": with_ / without}]
 
 
-def _drift_over_days() -> list[dict[str, Any]]:
-    """Profile every day's decisions, and compare it with training and with the day before, at default thresholds."""
-    from monitoring.banding import profile_scored
+def _drift_over_days(folder: Path) -> list[dict[str, Any]]:
+    """Compare days of a simulated lender's decisions, of each loan one at its own instant.
+
+    Without a shift, days are drawn from one half-year, and the reference from loans of the same time that no day has:
+    what alerts is chance. Then a macro shift moves three features by a standard deviation; it is wholly there two
+    months after it began, when each applicant has been reported on. Against the model's own reference the portfolio has
+    grown older by then, since nobody joins it: what alerts there before the shift is told by name.
+    """
     from monitoring.drift import compare
-    from monitoring.profiles import summaries
 
     rng = np.random.default_rng(2)
-
-    def day(rows: int, moved: float = 0.0) -> Any:
-        frame = pd.DataFrame(many_decisions.inputs(rng, rows, moved))
-        return summaries(profile_scored(frame.assign(credit_score=700 - 200 * frame["default_probability"])))
-
-    training = day(20_000)
-    yesterday, alerts = day(A_DAY), 0
+    decided, training = _decided(folder / "simulated")
+    calm = decided[decided.index < SHIFT]
+    shuffled = rng.permutation(len(calm))
+    reference, rest = _profiled(calm.iloc[shuffled[::2]]), calm.iloc[shuffled[1::2]]
+    yesterday, alerts = _day(rest, rng), 0
     for _ in range(QUIET_DAYS):
-        today = day(A_DAY)
-        alerts += compare(training, today, previous=yesterday).alert
+        today = _day(rest, rng)
+        alerts += compare(reference, today, previous=yesterday).alert
         yesterday = today
-    found = sum(compare(training, day(A_DAY, 1.0), previous=yesterday).alert for _ in range(LOUD_DAYS))
+    aged = {one.feature for one in compare(training, yesterday).features if one.status == "alert"}
+    shifted = decided[decided.index >= SHIFT + 62 * DAY]
+    reports = [compare(reference, _day(shifted, rng), previous=yesterday) for _ in range(LOUD_DAYS)]
+    named = set.intersection(*({one.feature for one in report.features if one.status == "alert"} for report in reports))
     return [
         {"name": "days without a shift", "rows": QUIET_DAYS, "alerts": alerts},
-        {"name": "days with three features moved by 1 sd", "rows": LOUD_DAYS, "alerts": found},
+        {"name": "days with the macro shift wholly there", "rows": LOUD_DAYS, "alerts": sum(r.alert for r in reports)}
+        | {"features": ", ".join(sorted(named))},
+        {"name": "against loans of a year before: grown older", "features": ", ".join(sorted(aged))},
     ]
+
+
+def _decided(home_folder: Path) -> tuple[pd.DataFrame, Any]:
+    """Return decisions on a simulated lender's loans, features and PD by their instants, and the model's reference."""
+    import duckdb
+    import pyarrow.parquet as pq
+
+    from feature_repo.home import Home
+    from feature_repo.portfolios.ingest import ingest
+    from feature_repo.portfolios.simulated.config import SimulationConfig
+    from monitoring.logged_inputs import LoggedInputs
+    from monitoring.profiles import read_profile, summaries
+    from services import batch, intake, pipeline
+    from training.promotion import promote
+
+    home = Home(root=home_folder)
+    config = SimulationConfig(applicants=APPLICANTS, months=36, loans_per_applicant=3.0, shift_from=SHIFT)
+    ingest(home, "simulated", simulation=config)
+    store = intake.materialize(home)
+    outcome = pipeline.train(home, as_of=TRAINED, oot_start=TRAINED - A_YEAR, seed=7, store=store)
+    promote(home, outcome.run.version, dataset_of=None, why="benchmark")
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        loans = connection.execute(
+            """select applicant_id, purchase_amount, term_months, loan_purpose, event_timestamp
+               from read_parquet($loans) where event_timestamp >= $start order by event_timestamp, loan_id""",
+            {"loans": home.source_glob("loans"), "start": TRAINED},
+        ).to_arrow_table()
+    pq.write_table(loans, home_folder / "requests.parquet")
+    batch.run(home, home_folder / "requests.parquet", home_folder / "decisions.parquet", workers=1)
+    log = LoggedInputs(home.decision_log_url)
+    pages = [pd.DataFrame(page.columns) for page in log.pages(datetime(2000, 1, 1, tzinfo=UTC), LATELY + 100 * DAY)]
+    log.close()
+    found = pd.concat(pages, ignore_index=True)
+    found.index = pd.DatetimeIndex(loans["event_timestamp"].to_pandas(), tz="UTC")
+    return found, summaries(read_profile(home.profiles / "training.bin"))
+
+
+def _day(decided: pd.DataFrame, rng: np.random.Generator) -> Any:
+    return _profiled(decided.iloc[rng.permutation(len(decided))[:A_DAY]])
+
+
+def _profiled(decided: pd.DataFrame) -> Any:
+    from monitoring.banding import profile_scored
+    from monitoring.profiles import summaries
+
+    return summaries(profile_scored(decided.reset_index(drop=True)))
 
 
 def _environment(home: Path) -> dict[str, str]:
