@@ -211,9 +211,6 @@ def _notice(kind: Kind, at: datetime, of: Sequence[Alert]) -> Notice:
         at=at,
         rule=first.rule,
         severity=first.severity,
-        findings=tuple(
-            Finding(subject=one.subject, value=one.value, words=one.words, since=one.since)
-            for one in sorted(of, key=lambda one: (-abs(one.value), one.subject))
-        ),
+        findings=tuple(Finding(subject=one.subject, value=one.value, words=one.words, since=one.since) for one in of),
         runbook=first.runbook,
     )

@@ -35,6 +35,7 @@ from monitoring.performance_report import Matured, Mix, PerformanceReport
 from validation.runs import Run
 
 _LEVELS = {"alert": 2.0, "watch": 1.0}
+_TOLD = 2  # reasons of one feature; the page has all
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def of_drift(report: DriftReport) -> Iterator[Reading]:
     for name, features, against in _sides(report):
         for one in features:
             level = 0.0 if one.report_only else _LEVELS.get(one.status, 0.0)
-            words = "; ".join(one.reasons) or f"PSI {one.psi:.3f}"
+            words = "; ".join(one.reasons[:_TOLD]) or f"PSI {one.psi:.3f}"
+            words += f"; and {len(one.reasons) - _TOLD} more" if len(one.reasons) > _TOLD else ""
             yield Reading(name, one.feature, level, f"{one.feature} against {against}: {words}")
 
 

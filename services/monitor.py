@@ -118,7 +118,7 @@ class _Teller:
         """Bring alerts up to date and tell of those that begin, go on for long, or are over."""
         cycle, rules = self._cycle, self._settings.rules
         cycle.told += alerts.update(self._book, found, rules, self._settings.alerts, list(self._sinks), cycle.at)
-        cycle.firing = sorted(self._book.alerts.values(), key=lambda one: (one.severity, one.rule, one.subject))
+        cycle.firing = sorted(self._book.alerts.values(), key=lambda one: (one.severity, one.rule))
         self._save()
         cycle.undelivered |= deliver(self._book, self._sinks, self._save)
 

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from feature_repo.errors import UnavailableError
-from monitoring.decision_log import DecisionLog, Key, KeyTakenError
+from monitoring import logged_results
+from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
 from monitoring.group_commit import GroupCommit
 from monitoring.outcomes import Outcome, Outcomes
 from tests.unit.monitoring.postgres import a_postgres
 from tests.unit.monitoring.test_decision_log import START, record
 from tests.unit.monitoring.test_group_commit import entry
+from tests.unit.monitoring.test_performance import decision
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,28 @@ def test_outcomes_are_stored_once(log):
     outcomes = Outcomes(log.database)
     assert [outcomes.store(given)[0].status for _ in range(2)] == ["stored", "known"]
     assert list(outcomes.rows()) == [(record(1).decision_id, START, "REPAID")]
+
+
+def test_results_are_read_with_the_last_outcome_that_was_known(log, server, monkeypatch):
+    monkeypatch.setattr(logged_results, "PAGE", 2)
+    at = datetime(2025, 3, 2, 10, tzinfo=UTC)
+    rows = [decision(number, at + timedelta(minutes=number)) for number in range(5)]
+    assert not any(log.append_all([Entry.of(row) for row in rows]))
+    days = [(0, "REPAID", 90), (0, "DEFAULTED", 120), (3, "DEFAULTED", 100)]
+    told = [
+        Outcome(outcome=name, observed_at=at + timedelta(days=day), decision_id=rows[number].decision_id)
+        for number, name, day in days
+    ]
+    assert {taken.status for taken in Outcomes(log.database).store(told)} == {"stored"}
+    reader = logged_results.LoggedResults(server.url)
+    try:
+        for known_by, expected in [(100, [0, -1, -1, 1, -1]), (120, [1, -1, -1, 1, -1])]:
+            pages = list(reader.pages(at - timedelta(days=1), at + timedelta(days=known_by)))
+            assert [len(page.pd) for page in pages] == [2, 2, 1]
+            assert [outcome for page in pages for outcome in page.outcome.tolist()] == expected
+            assert [str(one) for one in pages[0].as_of] == ["2025-03-02T10:00:00.000000", "2025-03-02T10:01:00.000000"]
+    finally:
+        reader.close()
 
 
 def test_a_server_that_is_killed_is_told_and_used_again_when_it_is_back(log, server):
