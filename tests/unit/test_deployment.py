@@ -25,10 +25,10 @@ def image():
 
 
 def test_the_services_that_are_promised(compose):
-    assert set(compose) == {"redis", "postgres", "mlflow", "pipeline", "api"}
+    assert set(compose) == {"redis", "postgres", "mlflow", "pipeline", "api", "monitor"}
 
 
-@pytest.mark.parametrize("service", ["pipeline", "api"])
+@pytest.mark.parametrize("service", ["pipeline", "api", "monitor"])
 def test_commands_are_those_of_the_command_line(compose, service):
     program, *words = compose[service]["command"]
     assert program == "candor"
@@ -49,7 +49,7 @@ def test_ports_are_published_on_loopback_and_match_the_commands(compose):
         assert compose[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
         assert port in " ".join(compose[name]["command"])
         assert f"127.0.0.1:{port}" in " ".join(compose[name]["healthcheck"]["test"])
-    assert not [name for name in ("redis", "postgres", "pipeline") if "ports" in compose[name]]
+    assert not [name for name in ("redis", "postgres", "pipeline", "monitor") if "ports" in compose[name]]
 
 
 def test_the_environment_is_understood_by_the_code(compose):
