@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
+from services.turn import only_one
 from training import promotion
 from training.judgement import DatasetOf
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE, read_gate
-from training.promotion_record import Entry, now, signed
+from training.promotion_record import Entry, signed
 
 if TYPE_CHECKING:  # they import Feast and all that training needs, which a promotion may do without
     from services.train import TrainOutcome
@@ -42,13 +36,6 @@ class Retrained:
     outcome: TrainOutcome
     entry: Entry
     refusal: str = ""
-
-
-class _Holder(msgspec.Struct):
-    by: str
-    why: str
-    since: datetime
-    pid: int
 
 
 def promote(
@@ -124,7 +111,7 @@ def retrain(
 
     by, why = signed(by, why)
     read_gate(gate)  # an hour of training later is late to find a mistake in it
-    with _only_one(home, by, why):
+    with only_one(home.root / ".retrain.lock", "a retraining", by, why):
         outcome = train(home, oot_start=oot_start, seed=seed, trials=trials)
         try:
             entry = promote(home, outcome.run.version, by=by, why=why, gate=gate, dataset=outcome.dataset)
@@ -144,31 +131,3 @@ def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:
             return rebuild(home, run_id)
 
     return of
-
-
-@contextmanager
-def _only_one(home: Home, by: str, why: str) -> Iterator[None]:
-    """Hold the home's turn to retrain, which a killed process gives back, or say who does."""
-    path = home.root / ".retrain.lock"
-    try:
-        home.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+b") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(f"a retraining is under way in this home{_told(stream.read())}") from None
-        stream.truncate()
-        stream.write(msgspec.json.encode(_Holder(by, why, now(), os.getpid())))
-        stream.flush()
-        yield
-
-
-def _told(holder: bytes) -> str:
-    try:
-        found = msgspec.json.decode(holder, type=_Holder)
-    except msgspec.MsgspecError:  # it has not yet said who it is
-        return ""
-    return f", by {found.by} since {found.since:%Y-%m-%d %H:%M} UTC (process {found.pid}): wait for it, or end it"

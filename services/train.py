@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,11 +24,13 @@ from services import embedded, intake
 from services.cutoff import with_cutoff
 from services.report_evidence import best_cutoff_of, gather, sample
 from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
+from services.turn import only_one
 from training.bundle import write_bundle
 from training.champion import Candidate, Fitted, explain_and_measure, fit_calibrated
 from training.dataset import Dataset, build_dataset
 from training.leakage import check_leakage, require_no_leak
 from training.model import Parameters
+from training.promotion_record import signed
 from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_versions
 from training.reporting.write import PAGE, write_report
 from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
@@ -37,6 +40,7 @@ from validation.runs import report_path
 
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
+STUDY = "search.db"  # of the home
 MOST_CHECKED = 100_000  # loans that the leakage check looks at
 
 
@@ -106,6 +110,8 @@ def train(
     GateError
         If a source table or the frame fails its gate, a feature leaks the outcome, or the explainer's tables do not say
         what the model does.
+    UnavailableError
+        If another search is under way in this home, or the study cannot be kept.
     """
     state = home.state()
     start = oot_start or state.oot_start
@@ -118,26 +124,28 @@ def train(
     contract = registry.read_contract(store, SERVICE)
     policy_text = DEFAULT_POLICY.read_bytes()
     policy = load_policy(policy_text)
-    dataset = build_dataset(
-        store,
-        contract,
-        home.source_glob("loans"),
-        as_of=as_of or home.outcomes_now(),
-        oot_start=start,
-        performance_months=months,
-        policy=policy.knock_out,
-    )
-    require_passed([check_frame(home, dataset.frame, contract.features)])
-    before = sample(~dataset.is_oot, MOST_CHECKED)
-    require_no_leak(check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed))
-    model = fit_calibrated(
-        dataset,
-        parameters or Parameters(),
-        seed=seed,
-        trials=trials,
-        timeout=timeout,
-        storage=home.root / "search.db" if trials else None,
-    )
+    # Held from before the first minute of work: the search is one study in one file.
+    with _searching(home) if trials else nullcontext():
+        dataset = build_dataset(
+            store,
+            contract,
+            home.source_glob("loans"),
+            as_of=as_of or home.outcomes_now(),
+            oot_start=start,
+            performance_months=months,
+            policy=policy.knock_out,
+        )
+        require_passed([check_frame(home, dataset.frame, contract.features)])
+        before = sample(~dataset.is_oot, MOST_CHECKED)
+        require_no_leak(check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed))
+        model = fit_calibrated(
+            dataset,
+            parameters or Parameters(),
+            seed=seed,
+            trials=trials,
+            timeout=timeout,
+            storage=home.root / STUDY if trials else None,
+        )
     if cutoff_rule == "profit":
         policy_text = with_cutoff(policy_text, best_cutoff_of(dataset, model, policy))
         policy = load_policy(policy_text)
@@ -160,6 +168,10 @@ def train(
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         return _record(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
+
+
+def _searching(home: Home) -> AbstractContextManager[None]:
+    return only_one(home.root / f".{STUDY}.lock", "a search", signed("", "")[0], instead=", or give --trials 0")
 
 
 def _record(

@@ -16,6 +16,7 @@ from feature_repo.errors import GateError, InputError
 from services import lifecycle, pipeline
 from services.scoring import champion as follower
 from services.scoring.app import create_app
+from services.turn import only_one
 from tests.integration.conftest import PROJECT
 from tests.unit.services.live import request, serving
 from training import promotion
@@ -408,13 +409,13 @@ def test_a_retraining_that_is_no_better_than_allowed_stops_with_a_report(home, h
 
 
 def test_a_second_retraining_is_told_who_is_at_it_and_the_first_is_not_disturbed(home, here):
-    with lifecycle._only_one(home, "night shift", "monthly"):
+    with only_one(home.root / ".retrain.lock", "a retraining", "night shift", "monthly"):
         done = here("retrain")
         assert done.returncode == 1
         last = done.stderr.strip().splitlines()[-1]
         assert f"by night shift since {time.gmtime().tm_year}-" in last
         assert f"process {os.getpid()}" in last
-    with lifecycle._only_one(home, "day shift", ""):
+    with only_one(home.root / ".retrain.lock", "a retraining", "day shift", ""):
         pass
 
 

@@ -1,6 +1,7 @@
 """A recorded run is made again bit for bit, and where it cannot be, what differs is told."""
 
 import json
+import os
 import shutil
 
 import duckdb
@@ -11,6 +12,7 @@ from feature_repo.errors import GateError
 from feature_repo.home import Home
 from services import embedded, intake, pipeline
 from services.scoring.policy import load_policy
+from services.turn import only_one
 from training.tracking import Tracking
 
 
@@ -54,6 +56,31 @@ def test_a_searched_run_is_made_again_also_after_the_sources_have_grown(searched
     assert answer["same"]
     assert answer["model_digest"] == outcome.candidate.model_digest
     assert answer["dataset_digest"] == outcome.dataset.digest
+
+
+def test_a_second_search_is_told_who_is_at_it_and_a_training_without_one_is_not_held_up(searched, here):
+    home, _ = searched
+    with only_one(home.root / ".search.db.lock", "a search", "night shift"):
+        done = here("train", "--trials", "2", home=home.root)
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("candor: a search is under way in this home, by night shift since ")
+        assert last.endswith(f"(process {os.getpid()}): wait for it, or end it, or give --trials 0")
+        assert here("train", "--trials", "0", "--oot-start", "2030-01-01", home=home.root).returncode == 2, "went on"
+
+
+def test_a_damaged_search_is_one_line(searched, here):
+    home, _ = searched
+    study = home.root / "search.db"
+    whole = study.read_bytes()
+    study.write_bytes(b"no database")
+    try:
+        done = here("train", "--trials", "2", home=home.root)
+    finally:
+        study.write_bytes(whole)
+    assert done.returncode == 1
+    assert "move the file aside" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_cutoff_by_profit_is_in_the_bundle_and_its_policy_has_a_version_of_its_own(searched, tmp_path):
