@@ -25,7 +25,7 @@ from services.cutoff import with_cutoff
 from services.report_evidence import best_cutoff_of, gather, sample
 from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
 from services.turn import only_one
-from training.bundle import write_bundle
+from training.bundle import digest_of, write_bundle
 from training.champion import Candidate, Fitted, explain_and_measure, fit_calibrated
 from training.dataset import Dataset, build_dataset
 from training.leakage import check_leakage, require_no_leak
@@ -164,6 +164,7 @@ def train(
         dataset_digest=dataset.digest,
         model_digest=candidate.model_digest,
         query=dataset.query,
+        contract_digest=digest_of(msgspec.json.encode(contract)),
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
@@ -195,19 +196,8 @@ def _record(
     (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
     (artifacts / "validation.html").write_bytes(report_path(home, "training_frame").read_bytes())
     write_profile(profile_scored(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
-    bundle_digest = write_bundle(
-        bundle,
-        name=MODEL_NAME,
-        dataset_digest=dataset.digest,
-        booster=candidate.model_bytes,
-        contract=contract,
-        plan=compile_plan(contract, project=store.project),
-        policy=policy_text,
-        scorer=candidate.scorer,
-        reference=candidate.reference,
-        verified=candidate.verified,
-        guard=guard_suite(home, contract.features),
-    )
+    guard = guard_suite(home, contract.features)
+    bundle_digest = bundle_of(candidate, bundle, dataset.digest, contract, store.project, policy_text, guard)
     run = Tracking(home).log_training(
         params=_params(recipe),
         metrics=measured | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
@@ -232,10 +222,41 @@ def _record(
     return TrainOutcome(run, dataset, candidate, measured, report)
 
 
+def bundle_of(
+    candidate: Candidate,
+    folder: Path,
+    dataset_digest: str,
+    contract: Contract,
+    project: str,
+    policy: bytes,
+    guard: bytes | None,
+) -> str:
+    """Write the bundle of a candidate into a new folder and return its digest; see `training.bundle.write_bundle`.
+
+    Parameters
+    ----------
+    project : str
+        Feast project, which is part of the keys in Redis.
+    """
+    return write_bundle(
+        folder,
+        name=MODEL_NAME,
+        dataset_digest=dataset_digest,
+        booster=candidate.model_bytes,
+        contract=contract,
+        plan=compile_plan(contract, project=project),
+        policy=policy,
+        scorer=candidate.scorer,
+        reference=candidate.reference,
+        verified=candidate.verified,
+        guard=guard,
+    )
+
+
 def _params(recipe: Recipe) -> dict[str, Any]:
     """Return what to filter and compare runs by; the recipe itself is an artifact."""
     told: dict[str, Any] = msgspec.to_builtins(recipe)
-    for left_out in ("query", "packages", "dataset_digest", "model_digest"):
+    for left_out in ("query", "packages", "dataset_digest", "model_digest", "contract_digest"):
         del told[left_out]
     parameters: dict[str, Any] = told.pop("parameters")
     return parameters | told

@@ -209,7 +209,10 @@ def _joined(store: FeatureStore, contract: Contract, loans: pa.Table, names: Seq
         features=store.get_feature_service(contract.service),
         filter_by_created_timestamp=True,
     )
-    return job.to_arrow().select(names).combine_chunks()  # in the order of the entity frame: by loan_id
+    joined = job.to_arrow()
+    if gone := [name for name in names if name not in joined.column_names]:
+        raise InputError(f"feature service {contract.service} no longer gives {', '.join(gone)}: train again")
+    return joined.select(names).combine_chunks()  # in the order of the entity frame: by loan_id
 
 
 def _fires(rule: Exclusion, column: pa.ChunkedArray) -> NDArray[np.bool_]:

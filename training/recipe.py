@@ -42,6 +42,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         The SQL that chose the loans.
     packages : dict of str to str
         Versions of what computed.
+    contract_digest : str
+        Of the feature contract, as the bundle has it; empty in records from before it was kept.
     """
 
     feature_service: str
@@ -58,6 +60,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     model_digest: str
     query: str
     packages: dict[str, str]
+    contract_digest: str = ""
 
 
 def package_versions() -> dict[str, str]:

@@ -173,6 +173,11 @@ class Tracking:
         with self._errors():
             return dict(self._client.get_run(run_id).data.params)
 
+    def tags(self, run_id: str) -> dict[str, str]:
+        """Return the tags of a run."""
+        with self._errors():
+            return dict(self._client.get_run(run_id).data.tags)
+
     def set_champion(self, version: str, *, archived: str = "") -> None:
         """Give a version the alias ``champion``, and the one before it ``archived``; the challenger loses its own.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,11 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @click.option("--run", "run_id", metavar="RUN_ID", help="A recorded run, with --reproduce.")
-@click.option("--reproduce", is_flag=True, help="Make the model of --run again, compare bit for bit, record nothing.")
+@click.option(
+    "--reproduce",
+    is_flag=True,
+    help="Make dataset, model and bundle of --run again, compare bit for bit, record nothing.",
+)
 @JSON
 def train(
     as_of: datetime | None,
@@ -68,6 +73,7 @@ def train(
     from services import present
     from services.train import train as train_model
 
+    warnings.simplefilter("ignore")  # Feast turned its own on when it was imported
     home = Home.resolve()
     with step("train on point-in-time data, log to MLflow"):
         outcome = train_model(
@@ -86,12 +92,17 @@ def train(
 def _reproduce(run_id: str, as_json: bool) -> None:
     from services.reproduce import reproduce as make_again
 
+    warnings.simplefilter("ignore")  # Feast turned its own on when it was imported
     with step(f"make the model of run {run_id} again"):
         again = make_again(Home.resolve(), run_id)
     if as_json:
-        digests = {"dataset_digest": again.dataset_digest, "model_digest": again.model_digest}
+        digests = {
+            "dataset_digest": again.dataset_digest,
+            "model_digest": again.model_digest,
+            "bundle_digest": again.bundle_digest,
+        }
         emit({"run_id": run_id, "same": not again.differs, "differs": again.differs} | digests)
     elif not again.differs:
-        click.echo(f"run {run_id}: the same dataset and the same model, {again.model_digest}")
+        click.echo(f"run {run_id}: the same dataset, model and bundle, {again.bundle_digest}")
     if again.differs:
         raise GateError(f"run {run_id} was not made again: what differs is {', '.join(again.differs)}")

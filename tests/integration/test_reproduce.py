@@ -1,18 +1,24 @@
 """A recorded run is made again bit for bit, and where it cannot be, what differs is told."""
 
+import hashlib
 import json
 import os
 import shutil
 
 import duckdb
+import msgspec
 import pytest
 from mlflow import MlflowClient
 
-from feature_repo.errors import GateError
+from feature_repo.errors import GateError, InputError, UnavailableError
 from feature_repo.home import Home
 from services import embedded, intake, pipeline
+from services import reproduce as module
+from services.reproduce import rebuild, reproduce
 from services.scoring.policy import load_policy
 from services.turn import only_one
+from training import champion
+from training.calibration import calibrate
 from training.tracking import Tracking
 
 
@@ -56,6 +62,8 @@ def test_a_searched_run_is_made_again_also_after_the_sources_have_grown(searched
     assert answer["same"]
     assert answer["model_digest"] == outcome.candidate.model_digest
     assert answer["dataset_digest"] == outcome.dataset.digest
+    assert answer["bundle_digest"] == Tracking(home).tags(outcome.run.run_id)["bundle_digest"]
+    assert "Warning" not in done.stderr
 
 
 def test_a_second_search_is_told_who_is_at_it_and_a_training_without_one_is_not_held_up(searched, here):
@@ -136,6 +144,66 @@ def test_a_column_that_knows_the_outcome_stops_the_run(searched):
     finally:
         bureau.with_name("collected.parquet").unlink()
     assert len(MlflowClient(home.mlflow_uri).search_model_versions("name = 'candor-pd'")) == runs
+
+
+def test_what_of_the_bundle_differs_is_told_part_by_part(searched, monkeypatch):
+    """A calibration that starts elsewhere, tables of another reference population: the booster stays as it was."""
+    home, outcome = searched
+    monkeypatch.setattr(champion, "REFERENCE_ROWS", 200)
+    found = reproduce(home, outcome.run.run_id)
+    assert found.differs == ("explainer tables", "reference population", "verified applicants")
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        champion, "calibrate", lambda margins, y: msgspec.structs.replace(calibrate(margins, y), intercept=-1.5)
+    )
+    found = reproduce(home, outcome.run.run_id)
+    assert "calibration" in found.differs
+    assert not {"dataset", "model", "columns", "feature plan"} & set(found.differs)
+    assert found.model_digest == outcome.candidate.model_digest
+
+
+def test_another_cutoff_by_profit_is_told(searched, monkeypatch):
+    home, outcome = searched
+    monkeypatch.setattr(module, "best_cutoff_of", lambda *_: 0.5)
+    assert reproduce(home, outcome.run.run_id).differs == ("cutoff",)
+
+
+@pytest.fixture
+def kept(searched, tmp_path):
+    """The bundle of the searched run where MLflow keeps it; what a test does to it is undone."""
+    home, outcome = searched
+    (place,) = home.mlflow_artifacts.glob(f"{outcome.run.run_id}/artifacts/bundle")
+    shutil.copytree(place, tmp_path / "whole")
+    yield place
+    shutil.copytree(tmp_path / "whole", place, dirs_exist_ok=True)
+
+
+def test_a_record_that_was_changed_is_told_even_with_new_checksums(searched, kept):
+    home, outcome = searched
+    contract = (kept / "contract.json").read_bytes() + b"\n"
+    (kept / "contract.json").write_bytes(contract)
+    told = "{} in the record, which is damaged".format
+    assert reproduce(home, outcome.run.run_id).differs == (told("contract.json"), told("recipe.json"))
+    manifest = msgspec.json.decode((kept / "manifest.json").read_bytes())
+    manifest["files"]["contract.json"] = hashlib.sha256(contract).hexdigest()
+    (kept / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    assert reproduce(home, outcome.run.run_id).differs == (told("manifest.json"), told("recipe.json"))
+
+
+@pytest.mark.parametrize("file", ["policy.toml", "contract.json", "manifest.json"])
+def test_a_record_that_cannot_be_read_is_one_line(searched, kept, file):
+    home, outcome = searched
+    (kept / file).write_bytes(b"{")
+    with pytest.raises(UnavailableError, match=f"the record of run {outcome.run.run_id} cannot be read"):
+        rebuild(home, outcome.run.run_id)
+
+
+def test_a_feature_that_the_service_has_lost_is_named(searched, kept):
+    home, outcome = searched
+    text = (kept / "contract.json").read_bytes()
+    (kept / "contract.json").write_bytes(text.replace(b'"name":"credit_utilization"', b'"name":"utilization_of_old"'))
+    with pytest.raises(InputError, match="no longer gives utilization_of_old: train again"):
+        rebuild(home, outcome.run.run_id)
 
 
 def test_what_differs_is_told_and_nothing_is_recorded(searched, candor):
