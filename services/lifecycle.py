@@ -45,6 +45,7 @@ def promote(
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
+    uncompared: bool = False,
     dataset: Dataset | None = None,
 ) -> Entry:
     """Put a registered version in service if it passes the gate; see `training.promotion.promote`.
@@ -54,7 +55,8 @@ def promote(
     dataset : Dataset or None
         That on which the version was trained; None builds it again, where there is a champion to compare with.
     """
-    return promotion.promote(home, version, dataset_of=_datasets(home, dataset), by=by, why=why, gate=gate)
+    datasets = _datasets(home, dataset)
+    return promotion.promote(home, version, dataset_of=datasets, by=by, why=why, gate=gate, uncompared=uncompared)
 
 
 def challenge(
@@ -66,6 +68,7 @@ def challenge(
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
+    uncompared: bool = False,
 ) -> Entry:
     """Let a registered version challenge the champion; see `training.promotion.challenge`."""
     return promotion.challenge(
@@ -77,6 +80,7 @@ def challenge(
         by=by,
         why=why,
         gate=gate,
+        uncompared=uncompared,
     )
 
 

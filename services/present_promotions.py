@@ -19,6 +19,8 @@ def gate_table(lines: Sequence[GateLine]) -> str:
 
 def changed(entry: Entry) -> str:
     """Return what a promotion or a rollback did."""
+    if entry.outcome == "standing":
+        return f"version {entry.version} is champion already, bundle {entry.bundle}; nothing to record"
     previous = entry.previous.version if entry.previous else entry.version
     before = f", after version {previous}" if previous != entry.version else ""
     return f"version {entry.version} is champion, bundle {entry.bundle}{before}"

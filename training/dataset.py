@@ -113,10 +113,18 @@ class Dataset:
         frame: pd.DataFrame = self.table.to_pandas()
         return frame
 
-    def values(self, rows: NDArray[np.bool_]) -> dict[str, NDArray[np.object_]]:
-        """Return the model features of the chosen rows, by name, None where missing."""
+    def values(self, rows: NDArray[np.bool_], names: Sequence[str] | None = None) -> dict[str, NDArray[np.object_]]:
+        """Return columns of the chosen rows, by name, None where missing; of the model features if none are named."""
         chosen = self.table.filter(pa.array(rows))
-        return {spec.name: np.array([*chosen[spec.name].to_pylist(), None], dtype=object)[:-1] for spec in self.specs}
+        wanted = [spec.name for spec in self.specs] if names is None else names
+        return {name: np.array([*chosen[name].to_pylist(), None], dtype=object)[:-1] for name in wanted}
+
+    def missing(self, name: str, rows: NDArray[np.bool_]) -> float:
+        """Return the share of the chosen rows without a value of a feature, 0..1; 1 if there is no such column."""
+        if name not in self.table.column_names:
+            return 1.0
+        chosen = self.table[name].filter(pa.array(rows))
+        return float(chosen.null_count / len(chosen)) if len(chosen) else 1.0
 
 
 def build_dataset(

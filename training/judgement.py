@@ -40,15 +40,31 @@ class Judged:
     bundle: Bundle
     reference: bytes
 
+    @property
+    def whom(self) -> Champion:
+        """What `champion.json` would say of it."""
+        return Champion(bundle=self.bundle.digest, version=self.run.version, run_id=self.run.run_id)
+
     def lines(
-        self, home: Home, champion: Champion | None, gate: PromotionGate, dataset_of: DatasetOf | None
+        self,
+        home: Home,
+        champion: Champion | None,
+        gate: PromotionGate,
+        dataset_of: DatasetOf | None,
+        *,
+        uncompared: bool = False,
     ) -> tuple[GateLine, ...]:
-        """Return what the gate says of it, alone and against the champion."""
+        """Return what the gate says of it, alone and against the champion; see `comparison_lines` for `uncompared`."""
         alone = metric_lines(gate, self.tracking.metrics(self.run.run_id)) + bundle_lines(gate, self.bundle)
-        return tuple(alone + self._against(home, champion, gate, dataset_of))
+        return tuple(alone + self._against(home, champion, gate, dataset_of, uncompared))
 
     def _against(
-        self, home: Home, champion: Champion | None, gate: PromotionGate, dataset_of: DatasetOf | None
+        self,
+        home: Home,
+        champion: Champion | None,
+        gate: PromotionGate,
+        dataset_of: DatasetOf | None,
+        uncompared: bool,
     ) -> list[GateLine]:
         """Compare with the champion, where there is one that can still score: a damaged one must be replaceable."""
         if champion is None:
@@ -73,7 +89,7 @@ class Judged:
             changed = "the loans are not those that it was trained on: train again"
             return _champion_line(f"cannot be compared with {name}: {changed}", passed=False)
         aside = self._head_start(champion, dataset)
-        return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside)
+        return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside, uncompared=uncompared)
 
     def _head_start(self, champion: Champion, dataset: Dataset) -> str:
         """Tell if the champion was fitted on some of the loans that it is compared on, which speaks for it."""

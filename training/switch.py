@@ -17,7 +17,7 @@ from feature_repo.errors import CandorError, UnavailableError
 from feature_repo.home import Home, write_atomically
 from feature_repo.portfolios.swap import undisturbed
 from training.bundle import read_champion
-from training.promotion_record import Entry, end, under_way
+from training.promotion_record import CHANGES, Entry, end, under_way
 from training.tracking import REFERENCE_PROFILE, Tracking
 
 
@@ -47,7 +47,7 @@ def follow(home: Home, entry: Entry) -> Entry:
             trouble.append(str(error))
     if not trouble:
         return entry
-    again = f"; `candor rollback --to {entry.version}` tries again" if entry.action in ("promote", "rollback") else ""
+    again = f"; `candor rollback --to {entry.version}` tries again" if entry.action in CHANGES else ""
     return msgspec.structs.replace(entry, trouble="; ".join(trouble) + again)
 
 
@@ -65,7 +65,7 @@ def tell_mlflow(home: Home, entry: Entry) -> None:
     elif entry.action == "stop":
         tracking.set_challenger(None)
     else:
-        if entry.action == "promote":
+        if entry.action == "promote" and entry.outcome == "done":
             approved = {"by": entry.by, "why": entry.why, "at": entry.at.isoformat()}
             tags = {f"approved_{name}": text for name, text in approved.items()}
             tracking.tag_version(entry.version, tags | {"gate_digest": entry.gate, "bundle": entry.bundle})
@@ -86,7 +86,7 @@ def use_reference(home: Home, entry: Entry) -> None:
     UnavailableError
         If its profile is neither kept here nor to be had from MLflow.
     """
-    if entry.action not in ("promote", "rollback"):
+    if entry.action not in CHANGES:
         return
     kept = _reference(home, entry.bundle)
     if not kept.exists():

@@ -18,14 +18,21 @@ BY = click.option("--by", default="", metavar="NAME", help="Who approves it; def
 WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for the record.")
 GATE = click.option("--gate", type=FOLDER, metavar="FILE", help="TOML of the lines to hold; default: the project's.")
 
+UNCOMPARED = click.option(
+    "--uncompared",
+    is_flag=True,
+    help="Vouch for it where the champion lost features that it reads and cannot be compared with fairly; needs --why.",
+)
+
 
 @click.command(epilog='Example: candor promote; candor promote 3 --by "A. Ramos" --why "quarterly review"')
 @click.argument("version", required=False)
 @BY
 @WHY
 @GATE
+@UNCOMPARED
 @JSON
-def promote(version: str | None, by: str, why: str, gate: Path | None, as_json: bool) -> None:
+def promote(version: str | None, by: str, why: str, gate: Path | None, uncompared: bool, as_json: bool) -> None:
     """Check a registered version against the gate and the champion, and put it in service."""
     from services import lifecycle, present_promotions
     from training.promotion import Refused
@@ -33,7 +40,9 @@ def promote(version: str | None, by: str, why: str, gate: Path | None, as_json: 
 
     try:
         with step("promote"):
-            entry = lifecycle.promote(Home.resolve(), version, by=by, why=why, gate=gate or DEFAULT_GATE)
+            entry = lifecycle.promote(
+                Home.resolve(), version, by=by, why=why, gate=gate or DEFAULT_GATE, uncompared=uncompared
+            )
     except Refused as refused:
         _tell_refusal(refused.entry, as_json)
         raise
@@ -55,6 +64,7 @@ def promote(version: str | None, by: str, why: str, gate: Path | None, as_json: 
 @BY
 @WHY
 @GATE
+@UNCOMPARED
 @JSON
 def challenge(
     version: str | None,
@@ -64,6 +74,7 @@ def challenge(
     by: str,
     why: str,
     gate: Path | None,
+    uncompared: bool,
     as_json: bool,
 ) -> None:
     """Let a registered version challenge the champion; running services follow."""
@@ -83,7 +94,14 @@ def challenge(
     try:
         with step(f"challenge by version {version}"):
             entry = lifecycle.challenge(
-                home, version, share=share, experiment=experiment, by=by, why=why, gate=gate or DEFAULT_GATE
+                home,
+                version,
+                share=share,
+                experiment=experiment,
+                by=by,
+                why=why,
+                gate=gate or DEFAULT_GATE,
+                uncompared=uncompared,
             )
     except Refused as refused:
         _tell_refusal(refused.entry, as_json)

@@ -9,17 +9,18 @@ import time
 from dataclasses import replace
 
 import msgspec
+import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
-from feature_repo.errors import GateError, InputError
+from feature_repo.errors import GateError, InputError, UnavailableError
 from services import lifecycle, pipeline
 from services.scoring import champion as follower
 from services.scoring.app import create_app
 from services.turn import only_one
 from tests.integration.conftest import PROJECT
 from tests.unit.services.live import request, serving
-from training import promotion
+from training import promotion, switch
 from training.bundle import bundle_path, load_bundle, read_champion
 from training.model import Parameters
 from training.promotion import Refused
@@ -57,7 +58,7 @@ def stump(home):
 def start(home, first, finished):
     """The first version in service, and nothing recorded."""
     lifecycle.promote(home, first, dataset=finished.outcome.dataset)
-    record_path(home).unlink()
+    record_path(home).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -187,6 +188,63 @@ def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, s
 
 
 @pytest.mark.usefixtures("start")
+def test_a_champion_that_lost_a_feature_proves_nothing_until_somebody_vouches(home, here, first, stump, lax):
+    """Without its best features anybody looks better than the champion: that is no evidence for a stump."""
+    read = load_bundle(bundle_path(home, read_champion(home).bundle)).scorer.features
+    lost = [name for name in read if name not in ("annual_income", "term_months")]
+    table = stump.dataset.table
+    for name in lost:
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.nulls(len(table), table.schema.field(name).type))
+    gone = replace(stump.dataset, table=table)
+    with pytest.raises(Refused, match=f"version {first} cannot be compared with fairly: .*--uncompared") as refused:
+        lifecycle.promote(home, stump.run.version, gate=lax, dataset=gone)
+    line = next(line for line in refused.value.entry.lines if line.name == "champion_features")
+    assert (line.value, line.limit, line.passed) == (len(lost), 0, False)
+    assert all(name in line.note for name in lost)
+    assert read_champion(home).version == first
+    with pytest.raises(InputError, match="say --why"):
+        lifecycle.promote(home, stump.run.version, gate=lax, dataset=gone, uncompared=True)
+    entry = lifecycle.promote(home, stump.run.version, gate=lax, dataset=gone, uncompared=True, why="the bureau closed")
+    line = next(line for line in entry.lines if line.name == "champion_features")
+    assert (line.passed, "vouched for" in line.note, entry.why) == (True, True, "the bureau closed")
+    assert read_champion(home).version == stump.run.version
+    assert rollback(home).version == first
+    assert here("promote", stump.run.version, "--uncompared").returncode == 2
+
+
+@pytest.mark.usefixtures("start")
+def test_vouching_does_not_help_one_that_is_worse_all_the_same(home, stump):
+    with pytest.raises(Refused, match="below that of version"):
+        lifecycle.promote(home, stump.run.version, dataset=stump.dataset, uncompared=True, why="I want it")
+
+
+@pytest.mark.usefixtures("start")
+def test_the_standing_champion_is_mended_where_need_be_and_not_recorded_again(home, here, first, second, finished):
+    lifecycle.promote(home, second.run.version, dataset=second.dataset, by="Ana", why="review")
+    before = read_record(home), home.champion_path.read_bytes(), signatures(home, second.run.version)
+    (home.profiles / "training.bin").unlink()
+    done = here("promote", second.run.version, "--by", "Bo")
+    assert done.returncode == 0
+    assert f"version {second.run.version} is champion already" in done.stdout
+    assert before == (read_record(home), home.champion_path.read_bytes(), signatures(home, second.run.version))
+    assert (home.profiles / "training.bin").exists()
+    assert aliases(home) == {"champion": second.run.version, "archived": first}
+    assert json.loads(here("promote", second.run.version, "--json").stdout)["outcome"] == "standing"
+
+
+@pytest.mark.usefixtures("start")
+def test_a_champion_that_mlflow_was_not_told_of_is_told_by_promoting_it_again(home, second, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(switch, "tell_mlflow", lambda *_: (_ for _ in ()).throw(UnavailableError("MLflow is away")))
+        assert "MLflow is away" in lifecycle.promote(home, second.run.version, dataset=second.dataset).trouble
+    assert lifecycle.promote(home, second.run.version, by="Ana").outcome == "done"
+    assert aliases(home)["champion"] == second.run.version
+    assert signatures(home, second.run.version)["approved_by"] == "Ana"
+    assert lifecycle.promote(home, second.run.version).outcome == "standing"
+
+
+@pytest.mark.usefixtures("start")
 def test_a_champion_of_the_portfolio_before_is_not_compared_with_and_the_record_says_so(home, first, stump):
     entry = promotion.promote(home, stump.run.version, dataset_of=None)
     assert [line.note for line in entry.lines if line.name == "champion"] == [
@@ -312,7 +370,7 @@ def test_a_promotion_killed_after_any_step_is_mended_by_repeating_it(home, first
     assert aliases(home) == {"champion": second.run.version, "archived": first}
     assert (home.profiles / "training.bin").read_bytes() == reference(home, second, tmp_path)
     outcomes = [entry.outcome for entry in read_record(home)]
-    assert outcomes == (["done", "done"] if took_effect else ["cut off", "done"])
+    assert outcomes == (["done"] if took_effect else ["cut off", "done"])
     assert rollback(home).version == first
 
 
@@ -354,7 +412,7 @@ def test_a_promotion_killed_by_a_signal_leaves_the_service_alone_and_no_lock(hom
 import os, signal
 from pathlib import Path
 from feature_repo.home import Home
-from training import promotion
+from training import promotion, switch
 promotion.write_champion = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 home = Home(Path({str(home.root)!r}))
 promotion.promote(home, {second.run.version!r}, dataset_of=None)
