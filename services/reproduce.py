@@ -14,7 +14,7 @@ from feature_repo import registry
 from feature_repo.contract import Contract
 from feature_repo.errors import GateError, InputError, UnavailableError
 from feature_repo.home import Home
-from services import embedded
+from services import decided_loans, embedded
 from services.cutoff import rounded
 from services.report_evidence import best_cutoff_of
 from services.scoring.policy import Policy, load_policy
@@ -182,7 +182,10 @@ def _read(home: Home, run_id: str) -> _Record:
 
 def _dataset(home: Home, record: _Record, store: FeatureStore) -> Dataset:
     """Return the dataset that a recipe gives today under its run's contract and policy."""
-    recipe = record.recipe
+    recipe, request = record.recipe, record.contract.request
+    decided = None
+    if recipe.loaded_by is not None:
+        decided = decided_loans.read(home, request, as_of=recipe.as_of, loaded_by=recipe.loaded_by)
     return build_dataset(
         store,
         record.contract,
@@ -191,4 +194,5 @@ def _dataset(home: Home, record: _Record, store: FeatureStore) -> Dataset:
         oot_start=recipe.oot_start,
         performance_months=recipe.performance_months,
         policy=load_policy(record.policy).knock_out,
+        decided=decided,
     )

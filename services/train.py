@@ -20,7 +20,7 @@ from feature_repo.home import Home, write_atomically
 from feature_repo.stores.compile import compile_plan
 from monitoring.banding import profile_scored
 from monitoring.profiles import write_profile
-from services import embedded, intake
+from services import decided_loans, embedded, intake
 from services.cutoff import with_cutoff
 from services.report_evidence import best_cutoff_of, gather, sample
 from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
@@ -30,7 +30,7 @@ from training.champion import Candidate, Fitted, explain_and_measure, fit_calibr
 from training.dataset import Dataset, build_dataset
 from training.leakage import check_leakage, require_no_leak
 from training.model import Parameters
-from training.promotion_record import signed
+from training.promotion_record import now, signed
 from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_versions
 from training.reporting.write import PAGE, write_report
 from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
@@ -113,6 +113,7 @@ def train(
     UnavailableError
         If another search is under way in this home, or the study cannot be kept.
     """
+    began, as_of = now(), as_of or home.outcomes_now()
     state = home.state()
     start = oot_start or state.oot_start
     if start is None:
@@ -126,14 +127,18 @@ def train(
     policy = load_policy(policy_text)
     # Held from before the first minute of work: the search is one study in one file.
     with _searching(home) if trials else nullcontext():
+        decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began)
+        if decided is not None:
+            require_passed([decided_loans.check(home, decided, contract.request, as_of)])
         dataset = build_dataset(
             store,
             contract,
             home.source_glob("loans"),
-            as_of=as_of or home.outcomes_now(),
+            as_of=as_of,
             oot_start=start,
             performance_months=months,
             policy=policy.knock_out,
+            decided=decided,
         )
         require_passed([check_frame(home, dataset.frame, contract.features)])
         before = sample(~dataset.is_oot, MOST_CHECKED)
@@ -165,6 +170,7 @@ def train(
         model_digest=candidate.model_digest,
         query=dataset.query,
         contract_digest=digest_of(msgspec.json.encode(contract)),
+        loaded_by=began if decided is not None else None,
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:

@@ -44,6 +44,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Versions of what computed.
     contract_digest : str
         Of the feature contract, as the bundle has it; empty in records from before it was kept.
+    loaded_by : datetime or None
+        Wall clock, UTC: outcomes of the home's own decisions counted if they were loaded by then. None where there were
+        none.
     """
 
     feature_service: str
@@ -61,6 +64,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     query: str
     packages: dict[str, str]
     contract_digest: str = ""
+    loaded_by: datetime | None = None
 
 
 def package_versions() -> dict[str, str]:

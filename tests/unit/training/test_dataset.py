@@ -6,10 +6,11 @@ import pyarrow as pa
 import pytest
 
 from services.scoring.policy_sections import KnockOut
-from training.dataset import LOANS_SQL, _fires, digest_of_table
+from training.dataset import _fires, digest_of_table
+from training.loans import choose_loans
 
 AS_OF = datetime(2025, 12, 1, tzinfo=UTC)
-REQUEST = "purchase_amount, term_months"
+REQUEST = ["purchase_amount", "term_months"]
 
 
 def at(text):
@@ -31,15 +32,14 @@ def loan(loan_id, decided, defaulted, observed, *, applicant=None, known=None, a
 
 @pytest.fixture
 def chosen(tmp_path):
-    def run(*loans, months=0):
+    def run(*loans, months=0, decided=()):
         path = str(tmp_path / "loans.parquet")
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")
             connection.register("given", pa.Table.from_pylist(list(loans)))
             connection.execute(f"copy given to '{path}'")
-            rows = connection.execute(
-                LOANS_SQL.format(request=REQUEST), {"loans": path, "as_of": AS_OF, "months": months}
-            ).to_arrow_table()
+        here = pa.Table.from_pylist(list(decided)) if decided else None
+        _, rows, _ = choose_loans(path, REQUEST, as_of=AS_OF, months=months, decided=here)
         return {row["loan_id"]: (row["excluded"], row["defaulted"]) for row in rows.to_pylist()}
 
     return run
@@ -95,6 +95,35 @@ def test_of_an_application_sent_twice_the_first_counts(chosen):
         loan("4", "2025-01-05", False, "2025-06-01", applicant="B"),
     )
     assert {name: excluded for name, (excluded, _) in found.items()} == {"1": "", "2": "duplicate", "3": "", "4": ""}
+
+
+def test_what_was_decided_here_counts_beside_the_table_by_its_last_outcome(chosen):
+    def outcome(loan_id, defaulted, observed, **more):
+        return loan(loan_id, "2025-01-05", defaulted, observed, known=observed, **more)
+
+    found = chosen(
+        loan("1", "2025-01-05", False, "2025-06-01"),
+        loan("Z", "2025-01-05", True, "2025-06-01", applicant="A_in both"),
+        decided=[
+            outcome("cured", True, "2025-05-01"),
+            outcome("cured", False, "2025-07-01"),
+            outcome("relapsed", False, "2025-05-01"),
+            outcome("relapsed", True, "2025-07-01"),
+            outcome("relapsed", False, "2025-12-02"),
+            outcome("in both", True, "2025-06-01"),
+        ],
+    )
+    assert found == {
+        "1": ("", False), "Z": ("", True), "cured": ("", False), "relapsed": ("", True), "in both": ("duplicate", True),
+    }  # fmt: skip
+
+
+def test_a_loan_of_the_table_that_is_named_by_its_decision_is_one_loan(chosen):
+    found = chosen(
+        loan("D", "2025-01-05", True, "2025-06-01", known="2025-08-01"),
+        decided=[loan("D", "2025-01-05", False, "2025-06-01", known="2025-06-01")],
+    )
+    assert found == {"D": ("", True)}
 
 
 def test_rules_of_the_policy_ask_once_a_value_and_never_fire_on_the_unknown():
