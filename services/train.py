@@ -52,6 +52,7 @@ class TrainOutcome:
     dataset: Dataset
     candidate: Candidate
     metrics: dict[str, float]
+    bundle_digest: str
     report: Path
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class TrainOutcome:
             "version": self.run.version,
             "dataset_digest": self.dataset.digest,
             "model_digest": self.candidate.model_digest,
+            "bundle_digest": self.bundle_digest,
             "metrics": self.metrics,
             "trials": len(self.candidate.chosen.trials),
             "report": str(self.report),
@@ -113,7 +115,7 @@ def train(
     UnavailableError
         If another search is under way in this home, or the study cannot be kept.
     """
-    began, as_of = now(), as_of or home.outcomes_now()
+    began, as_of = now(), require_known(home, as_of)
     state = home.state()
     start = oot_start or state.oot_start
     if start is None:
@@ -177,6 +179,23 @@ def train(
         return _record(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
 
 
+def require_known(home: Home, as_of: datetime | None) -> datetime:
+    """Return the instant by which outcomes count, the home's if none is given.
+
+    Raises
+    ------
+    InputError
+        If it is beyond the home's clock: nobody knows what will be observed by then, and a loan without a default so
+        far would pass for a good one.
+    """
+    clock = home.outcomes_now()
+    if as_of is not None and as_of > clock:
+        raise InputError(
+            f"--as-of {as_of:%Y-%m-%d %H:%M} is beyond {clock:%Y-%m-%d %H:%M} UTC, until when outcomes are known here"
+        )
+    return as_of or clock
+
+
 def _searching(home: Home) -> AbstractContextManager[None]:
     return only_one(home.root / f".{STUDY}.lock", "a search", signed("", "")[0], instead=", or give --trials 0")
 
@@ -225,7 +244,7 @@ def _record(
     for path in sorted(artifacts.iterdir()):
         if path.name != REFERENCE_PROFILE:
             write_atomically(report.with_name(path.name), path.read_bytes())
-    return TrainOutcome(run, dataset, candidate, measured, report)
+    return TrainOutcome(run, dataset, candidate, measured, bundle_digest, report)
 
 
 def bundle_of(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_WINDOW_SHARE = 0.2
+_WINDOW_MONTHS = 12
 DECIDED_HERE = "of them decided here"  # step of the waterfall
 
 # What is known of each loan at `as_of`, and the first exclusion that it meets. A loan written again counts as its
@@ -70,3 +73,25 @@ def choose_loans(
         known = connection.execute(query, parameters).to_arrow_table()
     count = total[0] if total else 0
     return count + (0 if decided is None else pc.count_distinct(decided["loan_id"]).as_py()), known, query
+
+
+def rolling_start(known: pa.Table) -> datetime | None:
+    """Return where an out-of-time window starts that moves on with the loans; None if no loan counts yet.
+
+    It holds the latest fifth of the loans that count, by when they were decided, from the first of a month (UTC) on: as
+    many as are needed to tell two models apart, and all others to learn from. Of a long history it is the latest
+    twelve months, since what is older says less of the loans to come.
+
+    Parameters
+    ----------
+    known : pyarrow.Table
+        As `choose_loans` gives it.
+    """
+    matured = known.filter(pc.equal(known["excluded"], ""))
+    if not matured.num_rows:
+        return None
+    decided = np.sort(np.asarray(matured["event_timestamp"].to_numpy()).astype("M8[us]"))
+    border = decided[int((len(decided) - 1) * (1 - _WINDOW_SHARE))].astype("M8[M]")
+    start = max(border, decided[-1].astype("M8[M]") - (_WINDOW_MONTHS - 1))
+    first: datetime = start.astype("M8[us]").item()
+    return first.replace(tzinfo=UTC)

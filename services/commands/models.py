@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from feature_repo.errors import GateError
 from feature_repo.home import Home
@@ -16,32 +17,41 @@ if TYPE_CHECKING:
     from training.recipe import CutoffRule
 
 
-@click.command(epilog="Example: candor train --oot-start 2025-07-01 --trials 40; candor train --run RUN_ID --reproduce")
-@click.option("--as-of", type=INSTANT, help="Outcomes observed by then count; default: the home's clock.")
-@click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window; default: the portfolio's.")
-@click.option(
+AS_OF = click.option("--as-of", type=INSTANT, help="Outcomes observed by then count; default: the home's clock.")
+MONTHS = click.option(
     "--performance-months",
     type=click.IntRange(0, 600),
     help="Months after a decision in which a default counts, 0 for as long as observed; default: the portfolio's.",
 )
-@click.option(
+TRIALS = click.option(
     "--trials",
     type=click.IntRange(0, 10_000),
     default=20,
     show_default=True,
     help="Sets of hyperparameters to try on folds in time, the stated fixed ones first; 0 takes those.",
 )
-@click.option(
+TIMEOUT = click.option(
     "--timeout", type=Finite(0), help="Seconds after which no trial begins; the search then depends on speed."
 )
-@click.option(
+CUTOFF = click.option(
     "--cutoff",
     type=click.Choice(["policy", "profit"]),
     default="policy",
     show_default=True,
     help="The policy's cutoff, or the one of most profit on the last loans before the out-of-time window.",
 )
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+SEED = click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+_WITH_RUN = {"run_id", "reproduce", "as_json"}
+
+
+@click.command(epilog="Example: candor train --oot-start 2025-07-01 --trials 40; candor train --run RUN_ID --reproduce")
+@AS_OF
+@click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window; default: the portfolio's.")
+@MONTHS
+@TRIALS
+@TIMEOUT
+@CUTOFF
+@SEED
 @click.option("--run", "run_id", metavar="RUN_ID", help="A recorded run, with --reproduce.")
 @click.option(
     "--reproduce",
@@ -49,7 +59,9 @@ if TYPE_CHECKING:
     help="Make dataset, model and bundle of --run again, compare bit for bit, record nothing.",
 )
 @JSON
+@click.pass_context
 def train(
+    context: click.Context,
     as_of: datetime | None,
     oot_start: datetime | None,
     performance_months: int | None,
@@ -68,6 +80,7 @@ def train(
     if reproduce != (run_id is not None):
         raise click.UsageError("--run RUN_ID and --reproduce go together")
     if run_id is not None:
+        _refuse_others(context)
         _reproduce(run_id, as_json)
         return
     from services import present
@@ -87,6 +100,18 @@ def train(
             cutoff_rule=cutoff,
         )
     emit(outcome.to_json()) if as_json else click.echo(present.trained(outcome))
+
+
+def _refuse_others(context: click.Context) -> None:
+    """Refuse what was typed beside --run, since all of it is in the run's record."""
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in _WITH_RUN
+        and context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: a run is made again as it was recorded, and takes no options")
 
 
 def _reproduce(run_id: str, as_json: bool) -> None:

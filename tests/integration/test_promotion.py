@@ -6,9 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, timedelta
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
@@ -18,6 +21,7 @@ from services import lifecycle, pipeline
 from services.scoring import champion as follower
 from services.scoring.app import create_app
 from services.turn import only_one
+from services.window import window_start
 from tests.integration.conftest import PROJECT
 from tests.unit.services.live import request, serving
 from training import promotion, switch
@@ -85,6 +89,14 @@ def aliases(home):
 def signatures(home, version):
     tags = MlflowClient(home.mlflow_uri, home.mlflow_uri).get_model_version(MODEL_NAME, version).tags
     return {tag: text for tag, text in tags.items() if tag.startswith("approved_")}
+
+
+@contextmanager
+def told_by_mlflow(**params):
+    """Let MLflow say something else of a version's run."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Tracking, "params", lambda *_: params)
+        yield
 
 
 def reference(home, outcome, folder):
@@ -456,9 +468,52 @@ def test_a_retraining_compares_promotes_and_reports(home, here, first):
 
 
 @pytest.mark.usefixtures("start")
+def test_a_retraining_that_makes_the_very_bundle_in_service_has_nothing_new(home, here, first, finished):
+    start = f"{finished.outcome.dataset.oot_start:%Y-%m-%d}"
+    before = home.champion_path.read_bytes()
+    done = here("retrain", "--trials", "0", "--oot-start", start)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].startswith("nothing new: version ")
+    assert home.champion_path.read_bytes() == before
+    assert read_record(home) == []
+    told = json.loads(here("retrain", "--trials", "0", "--oot-start", start, "--json").stdout)
+    assert (told["promotion"], told["nothing_new"]) == (None, True)
+    assert told["train"]["bundle_digest"] == read_champion(home).bundle
+
+
+@pytest.mark.usefixtures("start")
+def test_the_window_of_a_retraining_rolls_on_with_the_loans_and_never_back(home, finished):
+    def window(as_of):
+        return window_start(home, as_of=as_of, months=6)
+
+    standing, clock = finished.outcome.dataset.oot_start, home.outcomes_now()
+    assert window(clock - timedelta(days=300)) == standing, "not on loans that the champion has learned from"
+    decided = np.sort(finished.outcome.dataset.decided)
+    border = decided[int((len(decided) - 1) * 0.8)].astype("M8[M]").astype("M8[us]").item()
+    assert window(clock) == max(border.replace(tzinfo=UTC), standing)
+    with told_by_mlflow(oot_start="2020-01-01T00:00:00Z"):
+        earlier, later = window(clock - timedelta(days=300)), window(clock)
+    assert earlier < later == border.replace(tzinfo=UTC)
+
+
+def test_what_nobody_can_know_yet_is_refused_and_other_advice_is_right(home, here):
+    later = f"{home.outcomes_now() + timedelta(days=1):%Y-%m-%d}"
+    for command in (("train",), ("retrain",)):
+        done = here(*command, "--trials", "0", "--as-of", later)
+        assert done.returncode == 2
+        assert f"--as-of {later} 00:00 is beyond" in done.stderr.splitlines()[-1]
+    done = here("train", "--trials", "0", "--performance-months", "600")
+    assert done.returncode == 2
+    assert "shorten --performance-months" in done.stderr.splitlines()[-1]
+    done = here("train", "--run", "x", "--reproduce", "--seed", "3", "--trials", "20")
+    assert done.returncode == 2
+    assert "--trials, --seed: a run is made again as it was recorded" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("start")
 def test_a_retraining_that_is_no_better_than_allowed_stops_with_a_report(home, here, strict):
     before = home.champion_path.read_bytes()
-    done = here("retrain", "--trials", "0", "--gate", str(strict))
+    done = here("retrain", "--trials", "0", "--seed", "10", "--gate", str(strict))
     assert done.returncode == 1
     assert "FAILED  oot_auc" in done.stdout
     assert "report   " in done.stdout
