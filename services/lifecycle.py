@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -107,6 +108,7 @@ def retrain(
     trials: int = 0,
     timeout: float | None = None,
     cutoff_rule: CutoffRule = "policy",
+    sound: Mapping[str, str] | None = None,
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
@@ -118,7 +120,7 @@ def retrain(
     Parameters
     ----------
     seed : int
-    as_of, performance_months, trials, timeout, cutoff_rule
+    as_of, performance_months, trials, timeout, cutoff_rule, sound
         As for `services.train.train`.
     oot_start : datetime or None
         UTC; None rolls on with the loans, see `services.window.window_start`.
@@ -147,6 +149,7 @@ def retrain(
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff_rule,
+            sound=sound,
         )
         if outcome.bundle_digest == _in_service(home):
             return Retrained(outcome, None)

@@ -83,7 +83,8 @@ def gather(
         found |= {"oot_gini_of_true_pd": known, "oot_gini_share_of_true_pd": own / known}
     evidence = Evidence(
         facts=_facts(home, dataset, candidate, recipe, policy)
-        | {f"no {name}": reason for name, reason in baselines.absent.items()},
+        | {f"no {name}": reason for name, reason in baselines.absent.items()}
+        | {f"{name} vouched for as no leak": reason for name, reason in recipe.sound.items()},
         parameters={name: f"{getattr(recipe.parameters, name):g}" for name in recipe.parameters.__struct_fields__}
         | {"rounds": str(recipe.rounds), "trials": str(recipe.trials)},
         waterfall=dataset.waterfall,
@@ -98,6 +99,7 @@ def gather(
         segments=_segments(dataset, oot),
         true_pd=truth,
         metrics=found,
+        highest_score=policy.score.max,
     )
     return evidence, fairness
 

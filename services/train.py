@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,6 +81,7 @@ def train(
     trials: int = 0,
     timeout: float | None = None,
     cutoff_rule: CutoffRule = "policy",
+    sound: Mapping[str, str] | None = None,
     store: FeatureStore | None = None,
 ) -> TrainOutcome:
     """Build the point-in-time dataset, gate it, choose and fit, and record run, report, reference profile and bundle.
@@ -102,6 +104,8 @@ def train(
         Seconds after which no trial begins.
     cutoff_rule : {"policy", "profit"}
         Whether the bundle's cutoff is the policy's, or the one of most profit on the last slice before the window.
+    sound : mapping of str to str, or None
+        Features vouched for though the leakage check may accuse them, each with a reason for the record.
     store : FeatureStore or None
         The applied store, where a step before has it open.
 
@@ -125,6 +129,8 @@ def train(
     embedded.ensure(home)
     store = store or registry.apply(home)
     contract = registry.read_contract(store, SERVICE)
+    if unknown := (sound or {}).keys() - {spec.name for spec in contract.model_features}:
+        raise InputError(f"--sound: {', '.join(sorted(unknown))} is no feature that a model may use")
     policy_text = DEFAULT_POLICY.read_bytes()
     policy = load_policy(policy_text)
     # Held from before the first minute of work: the search is one study in one file.
@@ -144,7 +150,8 @@ def train(
         )
         require_passed([check_frame(home, dataset.frame, contract.features)])
         before = sample(~dataset.is_oot, MOST_CHECKED)
-        require_no_leak(check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed))
+        leaks = check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed)
+        require_no_leak(leaks, sound)
         model = fit_calibrated(
             dataset,
             parameters or Parameters(),
@@ -172,6 +179,7 @@ def train(
         model_digest=candidate.model_digest,
         query=dataset.query,
         contract_digest=digest_of(msgspec.json.encode(contract)),
+        sound=dict(sound or {}),
         loaded_by=began if decided is not None else None,
         packages=package_versions(),
     )
@@ -231,7 +239,8 @@ def _record(
             "dataset_digest": dataset.digest,
             "model_digest": candidate.model_digest,
             "bundle_digest": bundle_digest,
-        },
+        }
+        | {f"sound.{feature}": reason for feature, reason in recipe.sound.items()},
         frame=dataset.frame,
         digest=dataset.digest,
         booster=candidate.booster,
@@ -281,7 +290,7 @@ def bundle_of(
 def _params(recipe: Recipe) -> dict[str, Any]:
     """Return what to filter and compare runs by; the recipe itself is an artifact."""
     told: dict[str, Any] = msgspec.to_builtins(recipe)
-    for left_out in ("query", "packages", "dataset_digest", "model_digest", "contract_digest"):
+    for left_out in ("query", "packages", "dataset_digest", "model_digest", "contract_digest", "sound"):
         del told[left_out]
     parameters: dict[str, Any] = told.pop("parameters")
     return parameters | told

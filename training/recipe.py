@@ -44,6 +44,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Versions of what computed.
     contract_digest : str
         Of the feature contract, as the bundle has it; empty in records from before it was kept.
+    sound : dict of str to str
+        Features that somebody vouched for though they may seem to leak, with the reason.
     loaded_by : datetime or None
         Wall clock, UTC: outcomes of the home's own decisions counted if they were loaded by then. None where there were
         none.
@@ -64,6 +66,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     query: str
     packages: dict[str, str]
     contract_digest: str = ""
+    sound: dict[str, str] = {}
     loaded_by: datetime | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -15,6 +15,19 @@ from services.commands.console import INSTANT, JSON, Finite, emit, step
 
 if TYPE_CHECKING:
     from training.recipe import CutoffRule
+
+
+class Reasoned(click.ParamType[tuple[str, str]]):
+    """A name and a reason, with a sign of equality between."""
+
+    name = "NAME=REASON"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split the text; refuse one without either."""
+        name, _, reason = map(str.strip, str(value).partition("="))
+        if not name or not reason or not reason.isprintable():
+            self.fail(f"{value!r} is not a feature and a reason in one line: FEATURE=REASON", param, ctx)
+        return name, reason
 
 
 AS_OF = click.option("--as-of", type=INSTANT, help="Outcomes observed by then count; default: the home's clock.")
@@ -41,6 +54,13 @@ CUTOFF = click.option(
     help="The policy's cutoff, or the one of most profit on the last loans before the out-of-time window.",
 )
 SEED = click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+SOUND = click.option(
+    "--sound",
+    type=Reasoned(),
+    multiple=True,
+    metavar="FEATURE=REASON",
+    help="Vouch for a feature that the leakage check accuses; the reason is kept with the run. May be repeated.",
+)
 _WITH_RUN = {"run_id", "reproduce", "as_json"}
 
 
@@ -52,6 +72,7 @@ _WITH_RUN = {"run_id", "reproduce", "as_json"}
 @TIMEOUT
 @CUTOFF
 @SEED
+@SOUND
 @click.option("--run", "run_id", metavar="RUN_ID", help="A recorded run, with --reproduce.")
 @click.option(
     "--reproduce",
@@ -69,6 +90,7 @@ def train(
     timeout: float | None,
     cutoff: CutoffRule,
     seed: int,
+    sound: tuple[tuple[str, str], ...],
     run_id: str | None,
     reproduce: bool,
     as_json: bool,
@@ -98,6 +120,7 @@ def train(
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff,
+            sound=dict(sound),
         )
     emit(outcome.to_json()) if as_json else click.echo(present.trained(outcome))
 

@@ -11,7 +11,7 @@ import click
 
 from feature_repo.home import Home
 from services.commands.console import FOLDER, INSTANT, JSON, Finite, emit, say, step
-from services.commands.models import AS_OF, CUTOFF, MONTHS, SEED, TIMEOUT, TRIALS
+from services.commands.models import AS_OF, CUTOFF, MONTHS, SEED, SOUND, TIMEOUT, TRIALS
 
 if TYPE_CHECKING:
     from training.promotion_record import Entry
@@ -165,6 +165,7 @@ def promotions(as_json: bool) -> None:
 @TIMEOUT
 @CUTOFF
 @SEED
+@SOUND
 @BY
 @WHY
 @GATE
@@ -177,6 +178,7 @@ def retrain(
     timeout: float | None,
     cutoff: CutoffRule,
     seed: int,
+    sound: tuple[tuple[str, str], ...],
     by: str,
     why: str,
     gate: Path | None,
@@ -201,6 +203,7 @@ def retrain(
             timeout=timeout,
             cutoff_rule=cutoff,
             seed=seed,
+            sound=dict(sound),
             by=by,
             why=why,
             gate=gate or DEFAULT_GATE,

@@ -120,7 +120,7 @@ def test_the_report_needs_no_network_and_names_no_applicant(searched):
         assert f"{outcome.metrics['oot_auc']:.3f}" in text
 
 
-def test_a_column_that_knows_the_outcome_stops_the_run(searched):
+def test_a_column_that_knows_the_outcome_stops_the_run_unless_somebody_vouches_for_it(searched, here):
     """What was collected of a defaulted loan, in the place of an honest feature."""
     home, outcome = searched
     runs = len(MlflowClient(home.mlflow_uri).search_model_versions("name = 'candor-pd'"))
@@ -141,9 +141,16 @@ def test_a_column_that_knows_the_outcome_stops_the_run(searched):
     try:
         with pytest.raises(GateError, match="leakage: .*revolving_balance"):
             pipeline.train(home)
+        assert len(MlflowClient(home.mlflow_uri).search_model_versions("name = 'candor-pd'")) == runs
+        done = here("train", "--trials", "0", "--sound", "revolving_balance=I saw the source", "--json", home=home.root)
+        run_id = json.loads(done.stdout)["run_id"]
+        assert Tracking(home).tags(run_id)["sound.revolving_balance"] == "I saw the source"
+        assert "I saw the source" in (home.reports / "models" / run_id / "model_card.md").read_text()
+        assert reproduce(home, run_id).recipe.sound == {"revolving_balance": "I saw the source"}
     finally:
         bureau.with_name("collected.parquet").unlink()
-    assert len(MlflowClient(home.mlflow_uri).search_model_versions("name = 'candor-pd'")) == runs
+    for given in ("nobody=x", "revolving_balance", "revolving_balance= ", "=x"):
+        assert here("train", "--trials", "0", "--sound", given, home=home.root).returncode == 2
 
 
 def test_what_of_the_bundle_differs_is_told_part_by_part(searched, monkeypatch):

@@ -143,7 +143,7 @@ def contents(evidence: Evidence) -> Contents:
         gains=gains(oot),
         confusion=confusion(oot, evidence.cutoff),
         vintages=by_vintage(oot),
-        bands=by_band(oot),
+        bands=by_band(oot, evidence.highest_score),
         segments={name: by_segment(oot, found) for name, found in evidence.segments.items()},
         psi=population_stability(evidence.fitted.pd, oot.pd),
         stability=[
