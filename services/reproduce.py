@@ -17,8 +17,8 @@ from feature_repo.home import Home
 from services import decided_loans, embedded
 from services.cutoff import rounded
 from services.report_evidence import best_cutoff_of
+from services.run_record import bundle_of
 from services.scoring.policy import Policy, load_policy
-from services.train import bundle_of
 from training.bundle import MANIFEST, Manifest, digest_of
 from training.champion import Fitted, explain_and_measure, fit_calibrated
 from training.dataset import Dataset, build_dataset

@@ -5,69 +5,35 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import pandas as pd
 from feast import FeatureStore
 
 from feature_repo import registry
-from feature_repo.contract import Contract
 from feature_repo.errors import InputError
-from feature_repo.home import Home, write_atomically
-from feature_repo.stores.compile import compile_plan
-from monitoring.banding import profile_scored
-from monitoring.profiles import write_profile
+from feature_repo.home import Home
 from services import decided_loans, embedded, intake
 from services.cutoff import with_cutoff
-from services.report_evidence import best_cutoff_of, gather, sample
-from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
+from services.report_evidence import best_cutoff_of, sample
+from services.run_record import TrainOutcome, record_run, reference_frame
+from services.scoring.policy import DEFAULT_POLICY, load_policy
 from services.turn import only_one
-from training.bundle import digest_of, write_bundle
-from training.champion import Candidate, Fitted, explain_and_measure, fit_calibrated
-from training.dataset import Dataset, build_dataset
+from training.bundle import digest_of
+from training.champion import explain_and_measure, fit_calibrated
+from training.dataset import build_dataset
 from training.leakage import check_leakage, require_no_leak
 from training.model import Parameters
 from training.promotion_record import now, signed
-from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_versions
-from training.reporting.write import PAGE, write_report
-from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
+from training.recipe import CutoffRule, Recipe, package_versions
 from validation.gates import check_frame, require_passed
-from validation.own_suites import guard_suite
-from validation.runs import report_path
 
+__all__ = ["DEFAULT_SEED", "SERVICE", "TrainOutcome", "reference_frame", "require_known", "train"]
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
 STUDY = "search.db"  # of the home
 MOST_CHECKED = 100_000  # loans that the leakage check looks at
-
-
-@dataclass(frozen=True)
-class TrainOutcome:
-    """What `candor train` reports."""
-
-    run: LoggedRun
-    dataset: Dataset
-    candidate: Candidate
-    metrics: dict[str, float]
-    bundle_digest: str
-    report: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the promised object: run, version, digests, metrics."""
-        return {
-            "run_id": self.run.run_id,
-            "version": self.run.version,
-            "dataset_digest": self.dataset.digest,
-            "model_digest": self.candidate.model_digest,
-            "bundle_digest": self.bundle_digest,
-            "metrics": self.metrics,
-            "trials": len(self.candidate.chosen.trials),
-            "report": str(self.report),
-        }
 
 
 def train(
@@ -133,7 +99,7 @@ def train(
         raise InputError(f"--sound: {', '.join(sorted(unknown))} is no feature that a model may use")
     policy_text = DEFAULT_POLICY.read_bytes()
     policy = load_policy(policy_text)
-    # Held from before the first minute of work: the search is one study in one file.
+    # Held from before the first work for it: a search is one study in one file.
     with _searching(home) if trials else nullcontext():
         decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began)
         if decided is not None:
@@ -184,7 +150,7 @@ def train(
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        return _record(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
+        return record_run(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
 
 
 def require_known(home: Home, as_of: datetime | None) -> datetime:
@@ -206,98 +172,3 @@ def require_known(home: Home, as_of: datetime | None) -> datetime:
 
 def _searching(home: Home) -> AbstractContextManager[None]:
     return only_one(home.root / f".{STUDY}.lock", "a search", signed("", "")[0], instead=", or give --trials 0")
-
-
-def _record(
-    home: Home,
-    store: FeatureStore,
-    contract: Contract,
-    folder: Path,
-    dataset: Dataset,
-    model: Fitted,
-    candidate: Candidate,
-    recipe: Recipe,
-    policy: Policy,
-    policy_text: bytes,
-) -> TrainOutcome:
-    artifacts, bundle = folder / "artifacts", folder / "bundle"
-    artifacts.mkdir()
-    evidence, fairness = gather(home, store, dataset, model, candidate, recipe, policy)
-    measured = candidate.metrics | dict(evidence.metrics)
-    write_report(artifacts, evidence, fairness)
-    (artifacts / RECIPE_ARTIFACT).write_bytes(msgspec.json.format(msgspec.json.encode(recipe)))
-    (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
-    (artifacts / "validation.html").write_bytes(report_path(home, "training_frame").read_bytes())
-    write_profile(profile_scored(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
-    guard = guard_suite(home, contract.features)
-    bundle_digest = bundle_of(candidate, bundle, dataset.digest, contract, store.project, policy_text, guard)
-    run = Tracking(home).log_training(
-        params=_params(recipe),
-        metrics=measured | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
-        tags={
-            "portfolio": home.state().portfolio,
-            "dataset_digest": dataset.digest,
-            "model_digest": candidate.model_digest,
-            "bundle_digest": bundle_digest,
-        }
-        | {f"sound.{feature}": reason for feature, reason in recipe.sound.items()},
-        frame=dataset.frame,
-        digest=dataset.digest,
-        booster=candidate.booster,
-        sample=pd.DataFrame(candidate.reference[:5], columns=[c.name for c in candidate.scorer.columns]),
-        artifacts=artifacts,
-        bundle=bundle,
-        trials=candidate.chosen.trials,
-    )
-    report = home.reports / "models" / run.run_id / PAGE
-    for path in sorted(artifacts.iterdir()):
-        if path.name != REFERENCE_PROFILE:
-            write_atomically(report.with_name(path.name), path.read_bytes())
-    return TrainOutcome(run, dataset, candidate, measured, bundle_digest, report)
-
-
-def bundle_of(
-    candidate: Candidate,
-    folder: Path,
-    dataset_digest: str,
-    contract: Contract,
-    project: str,
-    policy: bytes,
-    guard: bytes | None,
-) -> str:
-    """Write the bundle of a candidate into a new folder and return its digest; see `training.bundle.write_bundle`.
-
-    Parameters
-    ----------
-    project : str
-        Feast project, which is part of the keys in Redis.
-    """
-    return write_bundle(
-        folder,
-        name=MODEL_NAME,
-        dataset_digest=dataset_digest,
-        booster=candidate.model_bytes,
-        contract=contract,
-        plan=compile_plan(contract, project=project),
-        policy=policy,
-        scorer=candidate.scorer,
-        reference=candidate.reference,
-        verified=candidate.verified,
-        guard=guard,
-    )
-
-
-def _params(recipe: Recipe) -> dict[str, Any]:
-    """Return what to filter and compare runs by; the recipe itself is an artifact."""
-    told: dict[str, Any] = msgspec.to_builtins(recipe)
-    for left_out in ("query", "packages", "dataset_digest", "model_digest", "contract_digest", "sound"):
-        del told[left_out]
-    parameters: dict[str, Any] = told.pop("parameters")
-    return parameters | told
-
-
-def reference_frame(dataset: Dataset, candidate: Candidate) -> pd.DataFrame:
-    """Return what monitoring compares with: model features, PD and outcome before the out-of-time window."""
-    rows = ~dataset.is_oot
-    frame = dataset.frame.loc[rows, [spec.name for spec in dataset.specs]].copy()
-    return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])
