@@ -27,6 +27,7 @@ from training.leakage import check_leakage, require_no_leak
 from training.model import Parameters
 from training.promotion_record import now, signed
 from training.recipe import CutoffRule, Recipe, package_versions
+from training.tracking import Tracking
 from validation.gates import check_frame, require_passed
 
 __all__ = ["DEFAULT_SEED", "SERVICE", "TrainOutcome", "reference_frame", "require_known", "train"]
@@ -91,6 +92,7 @@ def train(
     if start is None:
         raise InputError("this home has no default out-of-time start: give --oot-start")
     months = state.performance_months if performance_months is None else performance_months
+    Tracking(home).check()
     intake.require_gated(home)
     embedded.ensure(home)
     store = store or registry.apply(home)

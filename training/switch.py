@@ -45,6 +45,8 @@ def follow(home: Home, entry: Entry) -> Entry:
             step(home, entry)
         except CandorError as error:
             trouble.append(str(error))
+        except OSError as error:
+            trouble.append(f"{home.profiles} cannot be written: {error.strerror or error}")
     if not trouble:
         return entry
     again = f"; `candor rollback --to {entry.version}` tries again" if entry.action in CHANGES else ""

@@ -1,7 +1,9 @@
 """Gate, promotion, rollback and retraining on a finished home, with real models, MLflow and a service that follows."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from mlflow import MlflowClient
 
 from feature_repo.errors import GateError, InputError, UnavailableError
 from services import lifecycle, pipeline
+from services import train as train_module
 from services.scoring import champion as follower
 from services.scoring.app import create_app
 from services.turn import only_one
@@ -26,6 +29,7 @@ from tests.integration.conftest import PROJECT
 from tests.unit.services.live import request, serving
 from training import promotion, switch
 from training.bundle import bundle_path, load_bundle, read_champion
+from training.judgement import Judged
 from training.model import Parameters
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE
@@ -186,10 +190,23 @@ def test_loans_that_are_not_those_trained_on_are_refused(home, second):
 
 
 @pytest.mark.usefixtures("start")
-def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, second):
+def test_a_champion_that_is_damaged_here_is_compared_with_as_mlflow_keeps_it(home, second, stump):
     place = bundle_path(home, read_champion(home).bundle)
     (place / "plan.json").write_bytes(b"{}")
-    entry = lifecycle.promote(home, second.run.version)
+    with pytest.raises(Refused, match=r"below that of version .* is damaged here.*plan\.json"):
+        lifecycle.promote(home, stump.run.version, dataset=stump.dataset)
+    entry = lifecycle.promote(home, second.run.version, dataset=second.dataset)
+    (line,) = (line for line in entry.lines if line.name == "auc_difference")
+    assert (line.passed, "is damaged here" in line.note, "plan.json" in line.note) == (True, True, True)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, second, monkeypatch):
+    place = bundle_path(home, read_champion(home).bundle)
+    (place / "plan.json").write_bytes(b"{}")
+    with monkeypatch.context() as patched:
+        patched.setattr(Judged, "_of_mlflow", lambda *_: None)
+        entry = lifecycle.promote(home, second.run.version)
     (line,) = (line for line in entry.lines if line.name == "champion")
     assert (line.passed, "damaged" in line.note, "plan.json" in line.note) == (True, True, True)
     assert rollback(home).version == first  # its bundle is had again from MLflow
@@ -197,6 +214,53 @@ def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, s
     home.champion_path.write_bytes(b"{")
     (line,) = (line for line in lifecycle.promote(home, second.run.version).lines if line.name == "champion")
     assert (line.passed, "is damaged" in line.note) == (True, True)
+
+
+def test_a_bundle_that_its_run_did_not_make_is_not_promoted(home, second, stump, tmp_path):
+    (place,) = home.mlflow_artifacts.glob(f"{second.run.run_id}/artifacts/bundle")
+    (other,) = home.mlflow_artifacts.glob(f"{stump.run.run_id}/artifacts/bundle")
+    shutil.copytree(place, tmp_path / "whole")
+    shutil.copytree(other, place, dirs_exist_ok=True)
+    try:
+        with pytest.raises(UnavailableError, match="MLflow holds another bundle"):
+            lifecycle.promote(home, second.run.version)
+    finally:
+        shutil.copytree(tmp_path / "whole", place, dirs_exist_ok=True)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_mlflow_is_one_line_and_holds_up_no_rollback_however_often(home, first, second, stump, lax, tmp_path):
+    lifecycle.promote(home, second.run.version)
+    lifecycle.promote(home, stump.run.version, gate=lax)
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all")
+    damaged = replace(home, mlflow_override=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for version in (second.run.version, first):
+        entry = rollback(damaged)
+        assert (entry.version, "mlflow.db: file is not a database" in entry.trouble) == (version, True)
+    with pytest.raises(UnavailableError, match=r"mlflow\.db: file is not a database"):
+        lifecycle.promote(damaged, second.run.version)
+    assert read_champion(home).version == first
+
+
+def test_a_training_looks_for_mlflow_before_it_works_for_hours(home, tmp_path, monkeypatch):
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all")
+    monkeypatch.setattr(train_module, "build_dataset", lambda *_, **__: pytest.fail("it went to work"))
+    with pytest.raises(UnavailableError, match=r"mlflow\.db: file is not a database"):
+        pipeline.train(replace(home, mlflow_override=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+@pytest.mark.usefixtures("start")
+def test_a_disk_that_is_full_once_the_service_has_followed_is_trouble_and_not_a_failure(home, second, monkeypatch):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(switch, "write_atomically", full)
+        patched.setattr(promotion, "keep_reference", lambda *_: None)
+        entry = lifecycle.promote(home, second.run.version, dataset=second.dataset)
+    assert "No space left on device" in entry.trouble
+    assert read_champion(home).version == second.run.version == aliases(home)["champion"]
+    assert lifecycle.promote(home, second.run.version).trouble == ""
 
 
 @pytest.mark.usefixtures("start")
