@@ -7,6 +7,7 @@ the loans table. An approval of which nobody has reported anything was perhaps n
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,6 +102,29 @@ def read(home: Home, request: Sequence[FeatureSpec], *, as_of: datetime, loaded_
     return pa.table(columns, schema=_schema(request)) if columns["loan_id"] else None
 
 
+def unreported(home: Home, *, as_of: datetime, loaded_by: datetime, months: int) -> int:
+    """Return how many approvals of which nobody has reported anything are older than the performance window.
+
+    They were not taken up, or their reports are missing: if defaults alone are reported, they look like all there is.
+    """
+    if _is_absent(home):
+        return 0
+    reported = sa.select(outcomes.c.decision_id).where(
+        outcomes.c.observed_at <= as_of.astimezone(UTC), outcomes.c.loaded_at <= loaded_by.astimezone(UTC)
+    )
+    query = sa.select(sa.func.count()).where(
+        decisions.c.recommendation == "APPROVED",
+        decisions.c.as_of <= _months_before(as_of, months).astimezone(UTC),
+        decisions.c.decision_id.not_in(reported),
+    )
+    database = LogDatabase(home.decision_log_url)
+    try:
+        with database.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+    finally:
+        database.close()
+
+
 def check(home: Home, loans: pa.Table, request: Sequence[FeatureSpec], as_of: datetime) -> GateResult:
     """Run the gate of the loans table on them, with what a suite of the user's asks of single rows of it."""
     frame = to_frame(loans)
@@ -164,3 +188,9 @@ def _is_absent(home: Home) -> bool:
 def _utc(instant: datetime) -> datetime:
     """Return an instant in UTC; SQLite keeps no zone, and what is in the log is UTC."""
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def _months_before(instant: datetime, months: int) -> datetime:
+    year, month = divmod(instant.year * 12 + instant.month - 1 - months, 12)
+    day = min(instant.day, monthrange(year, month + 1)[1])
+    return instant.replace(year=year, month=month + 1, day=day)

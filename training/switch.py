@@ -6,6 +6,7 @@ service follows: whether it names what was noted tells if a command that was kil
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ def switching(home: Home) -> Iterator[Entry | None]:
     try:
         with undisturbed(home.champion_path):
             yield _finish(home)
+    except shutil.Error as error:  # of each file of a folder: source, target and why
+        raise UnavailableError(f"{home.root} cannot be written: {error.args[0][0][-1]}") from None
     except OSError as error:
         raise UnavailableError(f"{home.root} cannot be written: {error.strerror or error}") from None
 

@@ -83,6 +83,9 @@ def test_outcomes_reach_training_once_and_earlier_runs_are_made_again_bit_for_bi
     assert steps["loans"] == before.dataset.waterfall["loans"] + len(approved)
     assert steps["determinate"] - steps["applicant known"] == 1, "of NOBODY the sources know nothing"
 
+    card = after.report.with_name("model_card.md").read_text(encoding="utf-8")
+    assert f"{len(ids)} loans; 0 approvals, older than the performance window of 6 months, have no outcome" in card
+
     log = DecisionLog(home.decision_log_url)
     for name in ids:
         logged = {key: value for source in log.get(name).features.values() for key, value in source.values.items()}

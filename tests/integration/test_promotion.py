@@ -250,6 +250,25 @@ def test_a_training_looks_for_mlflow_before_it_works_for_hours(home, tmp_path, m
 
 
 @pytest.mark.usefixtures("start")
+def test_a_disk_that_is_full_before_is_one_line_and_nothing_has_changed(home, first, second, monkeypatch):
+    whole = shutil.copyfile
+
+    def full(source, target, **options):
+        if ".partial" in os.fspath(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(source, target, **options)
+
+    shutil.rmtree(bundle_path(home, second.bundle_digest), ignore_errors=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        patched.setattr(Judged, "lines", lambda *_, **__: ())
+        with pytest.raises(UnavailableError, match=r"cannot be written: \[Errno 28\] No space left on device$"):
+            lifecycle.promote(home, second.run.version)
+    assert read_champion(home).version == first
+    assert read_record(home) == []
+
+
+@pytest.mark.usefixtures("start")
 def test_a_disk_that_is_full_once_the_service_has_followed_is_trouble_and_not_a_failure(home, second, monkeypatch):
     def full(path, *_):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))

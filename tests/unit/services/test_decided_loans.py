@@ -84,6 +84,26 @@ def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_approvals_without_a_word_are_counted_once_their_window_is_over(book, home):
+    book((1, "REPAID", 10, {}), (2, "REPAID", 200, {}))
+    log = DecisionLog(home.decision_log_url)
+    log.append(decision(3))
+    log.append(decision(4, recommendation="DECLINED"))
+    log.append(decision(5, as_of=START + DAY))
+    log.close()
+
+    def silent(as_of, months):
+        return decided_loans.unreported(home, as_of=as_of, loaded_by=datetime.now(UTC), months=months)
+
+    end = START.replace(month=12)
+    assert silent(end, 6) == 1 + 1, "number 3, and number 2, whose outcome is observed later"
+    assert silent(end - timedelta(seconds=1), 6) == 0
+    assert silent(LATER, 6) == 2
+    assert silent(START, 0) == 3
+    assert decided_loans._months_before(datetime(2026, 3, 31, tzinfo=UTC), 1) == datetime(2026, 2, 28, tzinfo=UTC)
+    assert decided_loans._months_before(datetime(2026, 1, 15, tzinfo=UTC), 13) == datetime(2024, 12, 15, tzinfo=UTC)
+
+
 def test_the_gate_of_the_loans_table_is_asked(book, home):
     sound = book((1, "REPAID", 10, {}), (2, "DEFAULTED", 20, {}))
     assert decided_loans.check(home, sound, REQUEST, LATER).passed
