@@ -28,7 +28,7 @@ def with_cutoff(policy: bytes, cutoff: float) -> bytes:
         If the text does not name the two limits once each, or is no policy with the new ones.
     """
     before = load_policy(policy)
-    approve = round(cutoff, _DIGITS)
+    approve = rounded(cutoff)
     decline = round(min(approve + before.cutoff.decline_above_pd - before.cutoff.approve_max_pd, 1.0), _DIGITS)
     text = policy.decode()
     for name, value in (
@@ -42,3 +42,8 @@ def with_cutoff(policy: bytes, cutoff: float) -> bytes:
     changed = text.encode()
     load_policy(changed)
     return changed
+
+
+def rounded(cutoff: float) -> float:
+    """Return a PD as a policy states it."""
+    return round(cutoff, _DIGITS)

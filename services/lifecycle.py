@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
+from services.turn import only_one
 from training import promotion
+from training.bundle import bundle_path, load_bundle, read_champion
 from training.judgement import DatasetOf
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE, read_gate
-from training.promotion_record import Entry, now, signed
+from training.promotion_record import Entry, signed
 
 if TYPE_CHECKING:  # they import Feast and all that training needs, which a promotion may do without
     from services.train import TrainOutcome
     from training.dataset import Dataset
+    from training.recipe import CutoffRule
 
 
 @dataclass(frozen=True)
@@ -33,22 +31,25 @@ class Retrained:
 
     Parameters
     ----------
-    entry : Entry
-        Of the record: done, or refused with what the gate said.
+    entry : Entry or None
+        Of the record: done, or refused with what the gate said. None if nothing new came out.
     refusal : str
-        Why the champion stays; empty if the new model is in service.
+        Why the champion stays though there is another model; empty otherwise.
     """
 
     outcome: TrainOutcome
-    entry: Entry
+    entry: Entry | None
     refusal: str = ""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether another model came out than the one in service."""
+        return self.entry is not None
 
-class _Holder(msgspec.Struct):
-    by: str
-    why: str
-    since: datetime
-    pid: int
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the new model is in service."""
+        return self.is_new and not self.refusal
 
 
 def promote(
@@ -58,6 +59,7 @@ def promote(
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
+    uncompared: bool = False,
     dataset: Dataset | None = None,
 ) -> Entry:
     """Put a registered version in service if it passes the gate; see `training.promotion.promote`.
@@ -67,7 +69,8 @@ def promote(
     dataset : Dataset or None
         That on which the version was trained; None builds it again, where there is a champion to compare with.
     """
-    return promotion.promote(home, version, dataset_of=_datasets(home, dataset), by=by, why=why, gate=gate)
+    datasets = _datasets(home, dataset)
+    return promotion.promote(home, version, dataset_of=datasets, by=by, why=why, gate=gate, uncompared=uncompared)
 
 
 def challenge(
@@ -79,6 +82,7 @@ def challenge(
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
+    uncompared: bool = False,
 ) -> Entry:
     """Let a registered version challenge the champion; see `training.promotion.challenge`."""
     return promotion.challenge(
@@ -90,6 +94,7 @@ def challenge(
         by=by,
         why=why,
         gate=gate,
+        uncompared=uncompared,
     )
 
 
@@ -97,21 +102,28 @@ def retrain(
     home: Home,
     *,
     seed: int,
+    as_of: datetime | None = None,
     oot_start: datetime | None = None,
+    performance_months: int | None = None,
     trials: int = 0,
+    timeout: float | None = None,
+    cutoff_rule: CutoffRule = "policy",
+    sound: Mapping[str, str] | None = None,
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
 ) -> Retrained:
-    """Train as of the home's clock, compare with the champion, and promote, or let the champion stay.
+    """Train on what is known now, compare with the champion, and promote, or let the champion stay.
+
+    Where the very bundle in service comes out again, nothing is promoted and nothing recorded.
 
     Parameters
     ----------
     seed : int
+    as_of, performance_months, trials, timeout, cutoff_rule, sound
+        As for `services.train.train`.
     oot_start : datetime or None
-        UTC; None means the portfolio's.
-    trials : int
-        How many sets of hyperparameters to try; 0 searches nothing.
+        UTC; None rolls on with the loans, see `services.window.window_start`.
 
     Raises
     ------
@@ -120,17 +132,40 @@ def retrain(
     GateError, InputError
         As for `services.train.train`.
     """
-    from services.train import train
+    from services.train import require_known, train
+    from services.window import window_start
 
     by, why = signed(by, why)
     read_gate(gate)  # an hour of training later is late to find a mistake in it
-    with _only_one(home, by, why):
-        outcome = train(home, oot_start=oot_start, seed=seed, trials=trials)
+    as_of = require_known(home, as_of)
+    months = home.state().performance_months if performance_months is None else performance_months
+    with only_one(home.root / ".retrain.lock", "a retraining", by, why):
+        outcome = train(
+            home,
+            as_of=as_of,
+            oot_start=oot_start or window_start(home, as_of=as_of, months=months),
+            performance_months=months,
+            seed=seed,
+            trials=trials,
+            timeout=timeout,
+            cutoff_rule=cutoff_rule,
+            sound=sound,
+        )
+        if outcome.bundle_digest == _in_service(home):
+            return Retrained(outcome, None)
         try:
             entry = promote(home, outcome.run.version, by=by, why=why, gate=gate, dataset=outcome.dataset)
         except Refused as refused:
             return Retrained(outcome, refused.entry, str(refused))
     return Retrained(outcome, entry)
+
+
+def _in_service(home: Home) -> str:
+    """Return the digest of the champion's bundle if it is whole, so that a damaged one is promoted again."""
+    try:
+        return load_bundle(bundle_path(home, read_champion(home).bundle)).digest
+    except UnavailableError:
+        return ""
 
 
 def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:
@@ -144,31 +179,3 @@ def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:
             return rebuild(home, run_id)
 
     return of
-
-
-@contextmanager
-def _only_one(home: Home, by: str, why: str) -> Iterator[None]:
-    """Hold the home's turn to retrain, which a killed process gives back, or say who does."""
-    path = home.root / ".retrain.lock"
-    try:
-        home.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+b") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError(f"a retraining is under way in this home{_told(stream.read())}") from None
-        stream.truncate()
-        stream.write(msgspec.json.encode(_Holder(by, why, now(), os.getpid())))
-        stream.flush()
-        yield
-
-
-def _told(holder: bytes) -> str:
-    try:
-        found = msgspec.json.decode(holder, type=_Holder)
-    except msgspec.MsgspecError:  # it has not yet said who it is
-        return ""
-    return f", by {found.by} since {found.since:%Y-%m-%d %H:%M} UTC (process {found.pid}): wait for it, or end it"

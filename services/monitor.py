@@ -5,13 +5,10 @@ A step that cannot be taken does not keep the others from being taken: it is an 
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 
@@ -27,6 +24,8 @@ from monitoring.period import Period
 from monitoring.readings import Reading
 from services import monitor_steps as steps
 from services.monitor_cycle import Cycle
+from services.turn import only_one
+from training.promotion_record import signed
 from validation.runs import history
 
 Retrain = Callable[[str], str]
@@ -52,7 +51,7 @@ def run(home: Home, retrain: Retrain | None = None) -> Cycle:
     """
     settings = load_settings(home)
     sinks = make_sinks(settings.sinks, home.root)
-    with _only_one(home):
+    with only_one(home.root / ".monitor.lock", "a monitoring cycle", *signed("", "")):
         cycle = Cycle(datetime.now(UTC), first_period(settings), home.reports / "monitor")
         found = [
             *_taken("profiles", cycle, lambda: steps.profiles(home, settings, cycle)),
@@ -160,20 +159,3 @@ def _taken(name: str, cycle: Cycle, step: Callable[[], Iterable[Reading]]) -> li
         _logger.exception("the step %s of a monitoring cycle has a defect", name)
         cycle.failed[name] = f"a defect, {type(error).__name__}: the log of the monitor tells more"
     return []
-
-
-@contextmanager
-def _only_one(home: Home) -> Iterator[None]:
-    """Hold the home's turn to be monitored, which a killed process gives back."""
-    path = home.root / ".monitor.lock"
-    try:
-        home.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+b") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UnavailableError("a monitoring cycle is under way in this home: wait for it, or end it") from None
-        yield

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from services.lifecycle import Retrained
     from training.bundle import Champion
     from training.promotion_gate import GateLine
     from training.promotion_record import Entry
@@ -19,9 +20,19 @@ def gate_table(lines: Sequence[GateLine]) -> str:
 
 def changed(entry: Entry) -> str:
     """Return what a promotion or a rollback did."""
+    if entry.outcome == "standing":
+        return f"version {entry.version} is champion already, bundle {entry.bundle}; nothing to record"
     previous = entry.previous.version if entry.previous else entry.version
     before = f", after version {previous}" if previous != entry.version else ""
     return f"version {entry.version} is champion, bundle {entry.bundle}{before}"
+
+
+def retrained(done: Retrained) -> str:
+    """Return what a retraining came to: the gate where it was asked, the report, the verdict."""
+    report = f"report   {done.outcome.report}"
+    if done.entry is None:
+        return f"{report}\nnothing new: version {done.outcome.run.version} has the bundle that is in service"
+    return f"{gate_table(done.entry.lines)}\n{report}\n{done.refusal or changed(done.entry)}"
 
 
 def challenged(entry: Entry) -> str:

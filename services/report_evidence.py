@@ -14,6 +14,7 @@ from feature_repo import registry
 from feature_repo.contract import FeatureSpec
 from feature_repo.errors import InputError
 from feature_repo.home import Home
+from services import decided_loans
 from services.economics import economics_of
 from services.scoring.policy import Policy
 from training.baselines import Baselines, fit_baselines
@@ -22,6 +23,7 @@ from training.dataset import Dataset, join_features
 from training.evaluate import metrics, population_stability
 from training.evidence import Economics, Evidence, Impacts
 from training.fairness import FairnessReport, measure_fairness
+from training.loans import DECIDED_HERE
 from training.recipe import Recipe
 from training.reporting.profit import best_cutoff
 from training.scored import Bools, Floats, ScoredLoans
@@ -83,7 +85,8 @@ def gather(
         found |= {"oot_gini_of_true_pd": known, "oot_gini_share_of_true_pd": own / known}
     evidence = Evidence(
         facts=_facts(home, dataset, candidate, recipe, policy)
-        | {f"no {name}": reason for name, reason in baselines.absent.items()},
+        | {f"no {name}": reason for name, reason in baselines.absent.items()}
+        | {f"{name} vouched for as no leak": reason for name, reason in recipe.sound.items()},
         parameters={name: f"{getattr(recipe.parameters, name):g}" for name in recipe.parameters.__struct_fields__}
         | {"rounds": str(recipe.rounds), "trials": str(recipe.trials)},
         waterfall=dataset.waterfall,
@@ -98,6 +101,7 @@ def gather(
         segments=_segments(dataset, oot),
         true_pd=truth,
         metrics=found,
+        highest_score=policy.score.max,
     )
     return evidence, fairness
 
@@ -207,7 +211,24 @@ def _facts(home: Home, dataset: Dataset, candidate: Candidate, recipe: Recipe, p
         "performance window": f"{months} months" if months else "none: each outcome counts once it is observed",
         "policy": policy.version,
         "cutoff": f"PD {recipe.cutoff:.4g}, by {recipe.cutoff_rule}",
+        **_decided_here(home, dataset, recipe),
         "seed": str(recipe.seed),
         "dataset": dataset.digest,
         "model": candidate.model_digest,
     }
+
+
+def _decided_here(home: Home, dataset: Dataset, recipe: Recipe) -> dict[str, str]:
+    """Tell how many loans were decided here, and of how many more such nobody has said how they ended."""
+    if recipe.loaded_by is None:
+        return {}
+    silent = decided_loans.unreported(
+        home, as_of=recipe.as_of, loaded_by=recipe.loaded_by, months=recipe.performance_months
+    )
+    found = f"{dataset.waterfall[DECIDED_HERE]:,} loans"
+    older = (
+        f"older than the performance window of {recipe.performance_months} months"
+        if recipe.performance_months
+        else "in all"
+    )
+    return {"decided here": f"{found}; {silent:,} approvals, {older}, have no outcome reported"}

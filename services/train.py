@@ -3,66 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import pandas as pd
 from feast import FeatureStore
 
 from feature_repo import registry
-from feature_repo.contract import Contract
 from feature_repo.errors import InputError
-from feature_repo.home import Home, write_atomically
-from feature_repo.stores.compile import compile_plan
-from monitoring.banding import profile_scored
-from monitoring.profiles import write_profile
-from services import embedded, intake
+from feature_repo.home import Home
+from services import decided_loans, embedded, intake
 from services.cutoff import with_cutoff
-from services.report_evidence import best_cutoff_of, gather, sample
-from services.scoring.policy import DEFAULT_POLICY, Policy, load_policy
-from training.bundle import write_bundle
-from training.champion import Candidate, Fitted, explain_and_measure, fit_calibrated
-from training.dataset import Dataset, build_dataset
+from services.report_evidence import best_cutoff_of, sample
+from services.run_record import TrainOutcome, record_run, reference_frame
+from services.scoring.policy import DEFAULT_POLICY, load_policy
+from services.turn import only_one
+from training.bundle import digest_of
+from training.champion import explain_and_measure, fit_calibrated
+from training.dataset import build_dataset
 from training.leakage import check_leakage, require_no_leak
 from training.model import Parameters
-from training.recipe import RECIPE_ARTIFACT, CutoffRule, Recipe, package_versions
-from training.reporting.write import PAGE, write_report
-from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
+from training.promotion_record import now, signed
+from training.recipe import CutoffRule, Recipe, package_versions
+from training.tracking import Tracking
 from validation.gates import check_frame, require_passed
-from validation.own_suites import guard_suite
-from validation.runs import report_path
 
+__all__ = ["DEFAULT_SEED", "SERVICE", "TrainOutcome", "reference_frame", "require_known", "train"]
 SERVICE = "credit_decision_v1"
 DEFAULT_SEED = 7
+STUDY = "search.db"  # of the home
 MOST_CHECKED = 100_000  # loans that the leakage check looks at
-LEAST_REFERENCE = 1000  # loans that drift is measured from
-
-
-@dataclass(frozen=True)
-class TrainOutcome:
-    """What `candor train` reports."""
-
-    run: LoggedRun
-    dataset: Dataset
-    candidate: Candidate
-    metrics: dict[str, float]
-    report: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the promised object: run, version, digests, metrics."""
-        return {
-            "run_id": self.run.run_id,
-            "version": self.run.version,
-            "dataset_digest": self.dataset.digest,
-            "model_digest": self.candidate.model_digest,
-            "metrics": self.metrics,
-            "trials": len(self.candidate.chosen.trials),
-            "report": str(self.report),
-        }
 
 
 def train(
@@ -76,6 +48,7 @@ def train(
     trials: int = 0,
     timeout: float | None = None,
     cutoff_rule: CutoffRule = "policy",
+    sound: Mapping[str, str] | None = None,
     store: FeatureStore | None = None,
 ) -> TrainOutcome:
     """Build the point-in-time dataset, gate it, choose and fit, and record run, report, reference profile and bundle.
@@ -98,6 +71,8 @@ def train(
         Seconds after which no trial begins.
     cutoff_rule : {"policy", "profit"}
         Whether the bundle's cutoff is the policy's, or the one of most profit on the last slice before the window.
+    sound : mapping of str to str, or None
+        Features vouched for though the leakage check may accuse them, each with a reason for the record.
     store : FeatureStore or None
         The applied store, where a step before has it open.
 
@@ -108,38 +83,51 @@ def train(
     GateError
         If a source table or the frame fails its gate, a feature leaks the outcome, or the explainer's tables do not say
         what the model does.
+    UnavailableError
+        If another search is under way in this home, or the study cannot be kept.
     """
+    began, as_of = now(), require_known(home, as_of)
     state = home.state()
     start = oot_start or state.oot_start
     if start is None:
         raise InputError("this home has no default out-of-time start: give --oot-start")
     months = state.performance_months if performance_months is None else performance_months
+    Tracking(home).check()
     intake.require_gated(home)
     embedded.ensure(home)
     store = store or registry.apply(home)
     contract = registry.read_contract(store, SERVICE)
+    if unknown := (sound or {}).keys() - {spec.name for spec in contract.model_features}:
+        raise InputError(f"--sound: {', '.join(sorted(unknown))} is no feature that a model may use")
     policy_text = DEFAULT_POLICY.read_bytes()
     policy = load_policy(policy_text)
-    dataset = build_dataset(
-        store,
-        contract,
-        home.source_glob("loans"),
-        as_of=as_of or home.outcomes_now(),
-        oot_start=start,
-        performance_months=months,
-        policy=policy.knock_out,
-    )
-    require_passed([check_frame(home, dataset.frame, contract.features)])
-    before = sample(~dataset.is_oot, MOST_CHECKED)
-    require_no_leak(check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed))
-    model = fit_calibrated(
-        dataset,
-        parameters or Parameters(),
-        seed=seed,
-        trials=trials,
-        timeout=timeout,
-        storage=home.root / "search.db" if trials else None,
-    )
+    # Held from before the first work for it: a search is one study in one file.
+    with _searching(home) if trials else nullcontext():
+        decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began)
+        if decided is not None:
+            require_passed([decided_loans.check(home, decided, contract.request, as_of)])
+        dataset = build_dataset(
+            store,
+            contract,
+            home.source_glob("loans"),
+            as_of=as_of,
+            oot_start=start,
+            performance_months=months,
+            policy=policy.knock_out,
+            decided=decided,
+        )
+        require_passed([check_frame(home, dataset.frame, contract.features)])
+        before = sample(~dataset.is_oot, MOST_CHECKED)
+        leaks = check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed)
+        require_no_leak(leaks, sound)
+        model = fit_calibrated(
+            dataset,
+            parameters or Parameters(),
+            seed=seed,
+            trials=trials,
+            timeout=timeout,
+            storage=home.root / STUDY if trials else None,
+        )
     if cutoff_rule == "profit":
         policy_text = with_cutoff(policy_text, best_cutoff_of(dataset, model, policy))
         policy = load_policy(policy_text)
@@ -158,87 +146,31 @@ def train(
         dataset_digest=dataset.digest,
         model_digest=candidate.model_digest,
         query=dataset.query,
+        contract_digest=digest_of(msgspec.json.encode(contract)),
+        sound=dict(sound or {}),
+        loaded_by=began if decided is not None else None,
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        return _record(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
+        return record_run(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
 
 
-def _record(
-    home: Home,
-    store: FeatureStore,
-    contract: Contract,
-    folder: Path,
-    dataset: Dataset,
-    model: Fitted,
-    candidate: Candidate,
-    recipe: Recipe,
-    policy: Policy,
-    policy_text: bytes,
-) -> TrainOutcome:
-    artifacts, bundle = folder / "artifacts", folder / "bundle"
-    artifacts.mkdir()
-    evidence, fairness = gather(home, store, dataset, model, candidate, recipe, policy)
-    measured = candidate.metrics | dict(evidence.metrics)
-    write_report(artifacts, evidence, fairness)
-    (artifacts / RECIPE_ARTIFACT).write_bytes(msgspec.json.format(msgspec.json.encode(recipe)))
-    (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
-    (artifacts / "validation.html").write_bytes(report_path(home, "training_frame").read_bytes())
-    write_profile(profile_scored(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
-    bundle_digest = write_bundle(
-        bundle,
-        name=MODEL_NAME,
-        dataset_digest=dataset.digest,
-        booster=candidate.model_bytes,
-        contract=contract,
-        plan=compile_plan(contract, project=store.project),
-        policy=policy_text,
-        scorer=candidate.scorer,
-        reference=candidate.reference,
-        verified=candidate.verified,
-        guard=guard_suite(home, contract.features),
-    )
-    run = Tracking(home).log_training(
-        params=_params(recipe),
-        metrics=measured | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
-        tags={
-            "portfolio": home.state().portfolio,
-            "dataset_digest": dataset.digest,
-            "model_digest": candidate.model_digest,
-            "bundle_digest": bundle_digest,
-        },
-        frame=dataset.frame,
-        digest=dataset.digest,
-        booster=candidate.booster,
-        sample=pd.DataFrame(candidate.reference[:5], columns=[c.name for c in candidate.scorer.columns]),
-        artifacts=artifacts,
-        bundle=bundle,
-        trials=candidate.chosen.trials,
-    )
-    report = home.reports / "models" / run.run_id / PAGE
-    for path in sorted(artifacts.iterdir()):
-        if path.name != REFERENCE_PROFILE:
-            write_atomically(report.with_name(path.name), path.read_bytes())
-    return TrainOutcome(run, dataset, candidate, measured, report)
+def require_known(home: Home, as_of: datetime | None) -> datetime:
+    """Return the instant by which outcomes count, the home's if none is given.
 
-
-def _params(recipe: Recipe) -> dict[str, Any]:
-    """Return what to filter and compare runs by; the recipe itself is an artifact."""
-    told: dict[str, Any] = msgspec.to_builtins(recipe)
-    for left_out in ("query", "packages", "dataset_digest", "model_digest"):
-        del told[left_out]
-    parameters: dict[str, Any] = told.pop("parameters")
-    return parameters | told
-
-
-def reference_frame(dataset: Dataset, candidate: Candidate) -> pd.DataFrame:
-    """Return what monitoring compares with: model features, PD and outcome of the newest loans.
-
-    They are the loans out of time, on which the model was found good and from which it did not learn; where these are
-    fewer than a thousand, the newest thousand. Loans that it learned from go back for years: against them a portfolio
-    that only grows older, with more prior loans each month, would drift from the first day on.
+    Raises
+    ------
+    InputError
+        If it is beyond the home's clock: nobody knows what will be observed by then, and a loan without a default so
+        far would pass for a good one.
     """
-    rows = dataset.is_oot.copy()
-    rows[np.argsort(dataset.decided, kind="stable")[-LEAST_REFERENCE:]] = True
-    frame = dataset.frame.loc[rows, [spec.name for spec in dataset.specs]].copy()
-    return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])
+    clock = home.outcomes_now()
+    if as_of is not None and as_of > clock:
+        raise InputError(
+            f"--as-of {as_of:%Y-%m-%d %H:%M} is beyond {clock:%Y-%m-%d %H:%M} UTC, until when outcomes are known here"
+        )
+    return as_of or clock
+
+
+def _searching(home: Home) -> AbstractContextManager[None]:
+    return only_one(home.root / f".{STUDY}.lock", "a search", signed("", "")[0], instead=", or give --trials 0")

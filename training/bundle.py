@@ -151,7 +151,7 @@ def write_bundle(
     InputError
         If an expectation of the suite cannot be asked of one request. Nothing is written then.
     """
-    guard = guard or _json(request_suite(contract.features))
+    guard = guard or msgspec.json.encode(request_suite(contract.features))
     Guard.of_json(guard)
     margin, impact = scorer.tables.explain(verified)
     files: dict[str, bytes] = {
@@ -159,14 +159,14 @@ def write_bundle(
         "explainer.npz": _npz(scorer.tables.arrays()),
         "reference.npz": _npz({"rows": reference}),
         "verified.npz": _npz({"rows": verified, "margin": margin, "impact": impact}),
-        "contract.json": _json(contract),
-        "plan.json": _json(plan),
-        "columns.json": _json(scorer.columns),
-        "calibration.json": _json(scorer.calibration),
+        "contract.json": msgspec.json.encode(contract),
+        "plan.json": msgspec.json.encode(plan),
+        "columns.json": msgspec.json.encode(scorer.columns),
+        "calibration.json": msgspec.json.encode(scorer.calibration),
         "guard.json": guard,
         "policy.toml": policy,
     }
-    manifest = _json(
+    manifest = msgspec.json.encode(
         Manifest(
             format=FORMAT,
             name=name,
@@ -240,8 +240,11 @@ def install(home: Home, folder: Path) -> Path:
         shutil.rmtree(place, ignore_errors=True)
         partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder, partial)
-        partial.replace(place)
+        try:
+            shutil.copytree(folder, partial)
+            partial.replace(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)  # half a bundle, where the disk is full
     return place
 
 
@@ -260,7 +263,7 @@ def bundle_path(home: Home, digest: str) -> Path:
 
 def write_champion(home: Home, champion: Champion) -> None:
     """Point the home at a bundle, in one step; a running service follows."""
-    write_atomically(home.champion_path, msgspec.json.format(_json(champion)))
+    write_atomically(home.champion_path, msgspec.json.format(msgspec.json.encode(champion)))
 
 
 def read_champion(home: Home) -> Champion:
@@ -282,10 +285,6 @@ def read_champion(home: Home) -> Champion:
 def digest_of(data: bytes) -> str:
     """Return ``sha256:<hex>`` of some bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
 
 
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:

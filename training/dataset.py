@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -19,31 +18,8 @@ from numpy.typing import NDArray
 
 from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.errors import InputError
+from training.loans import DECIDED_HERE, choose_loans
 
-# What is known of each loan at `as_of`, and the first exclusion that it meets. A loan written again counts as its
-# latest version; of applications sent twice, the first counts.
-LOANS_SQL = """
-with known as (
-    select *, row_number() over (partition by loan_id order by created_timestamp desc, {request}, defaulted) as version
-    from read_parquet($loans) where created_timestamp <= $as_of
-), latest as (
-    select *, row_number() over (partition by applicant_id, event_timestamp, {request} order by loan_id) as copy,
-        time_bucket(interval 1 day, event_timestamp + to_months($months)) + interval 1 day as window_end
-    from known where version = 1
-)
-select loan_id, applicant_id, event_timestamp, {request},
-    case when $months = 0 then defaulted else coalesce(defaulted and outcome_observed_at <= window_end, false) end
-        as defaulted,
-    case
-        when copy > 1 then 'duplicate'
-        when $months > 0 and window_end > $as_of then 'young'
-        when outcome_observed_at <= $as_of and defaulted is null then 'indeterminate'
-        when $months = 0 and coalesce(outcome_observed_at > $as_of, true) then 'young'
-        else ''
-    end as excluded
-from latest
-order by loan_id
-"""
 KEYS = ("loan_id", "applicant_id", "event_timestamp", "defaulted")
 
 
@@ -113,10 +89,18 @@ class Dataset:
         frame: pd.DataFrame = self.table.to_pandas()
         return frame
 
-    def values(self, rows: NDArray[np.bool_]) -> dict[str, NDArray[np.object_]]:
-        """Return the model features of the chosen rows, by name, None where missing."""
+    def values(self, rows: NDArray[np.bool_], names: Sequence[str] | None = None) -> dict[str, NDArray[np.object_]]:
+        """Return columns of the chosen rows, by name, None where missing; of the model features if none are named."""
         chosen = self.table.filter(pa.array(rows))
-        return {spec.name: np.array([*chosen[spec.name].to_pylist(), None], dtype=object)[:-1] for spec in self.specs}
+        wanted = [spec.name for spec in self.specs] if names is None else names
+        return {name: np.array([*chosen[name].to_pylist(), None], dtype=object)[:-1] for name in wanted}
+
+    def missing(self, name: str, rows: NDArray[np.bool_]) -> float:
+        """Return the share of the chosen rows without a value of a feature, 0..1; 1 if there is no such column."""
+        if name not in self.table.column_names:
+            return 1.0
+        chosen = self.table[name].filter(pa.array(rows))
+        return float(chosen.null_count / len(chosen)) if len(chosen) else 1.0
 
 
 def build_dataset(
@@ -128,6 +112,7 @@ def build_dataset(
     oot_start: datetime,
     performance_months: int = 0,
     policy: Sequence[Exclusion] = (),
+    decided: pa.Table | None = None,
 ) -> Dataset:
     """Join matured loans with the features that were known when each was decided.
 
@@ -150,6 +135,9 @@ def build_dataset(
         count for more than their share.
     policy : sequence of Exclusion
         Rules of the policy; a loan that one of them would have declined is not learned from.
+    decided : pyarrow.Table or None
+        Loans beside those of the table, with its columns, that were decided here. One of an applicant of whom the
+        sources knew nothing at the decision is not learned from: it was decided on what a request brought.
 
     Raises
     ------
@@ -157,31 +145,39 @@ def build_dataset(
         If no loan has matured, or one side of `oot_start` is empty.
     """
     request = [spec.name for spec in contract.request]
-    query = LOANS_SQL.format(request=", ".join(request))
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
-        total = connection.execute("select count(*) from read_parquet($loans)", {"loans": loans}).fetchone()
-        parameters = {"loans": loans, "as_of": as_of, "months": performance_months}
-        known = connection.execute(query, parameters).to_arrow_table()
-    waterfall = {"loans": total[0] if total else 0, "known by as_of": known.num_rows}
+    total, known, query = choose_loans(loans, request, as_of=as_of, months=performance_months, decided=decided)
+    waterfall = {"loans": total, "known by as_of": known.num_rows}
     for left, reason in (("one of each", "duplicate"), ("outcome matured", "young"), ("determinate", "indeterminate")):
         known = known.filter(pc.not_equal(known["excluded"], reason))
         waterfall[left] = known.num_rows
     if not known.num_rows:
-        raise InputError(f"no loan of {waterfall['loans']} has an outcome observed by {as_of:%Y-%m-%d}: move --as-of")
+        why = (
+            f"was decided {performance_months} months before {as_of:%Y-%m-%d}: shorten --performance-months"
+            if performance_months
+            else f"has an outcome observed by {as_of:%Y-%m-%d}: move --as-of"
+        )
+        raise InputError(f"no loan of {waterfall['loans']} {why}")
     names = [*KEYS, *(spec.name for spec in contract.features)]
     table = _joined(store, contract, known.select([*KEYS, *request]), names)
+    here = np.asarray(known["decided_here"].to_numpy(zero_copy_only=False)).astype(bool)
+    if decided is not None:
+        found = ~here | _known_at_all(table, contract)
+        table, here = table.filter(pa.array(found)), here[found]
+        waterfall["applicant known"] = table.num_rows
     for rule in policy:
-        table = table.filter(pa.array(~_fires(rule, table[rule.feature])))
+        within = ~_fires(rule, table[rule.feature])
+        table, here = table.filter(pa.array(within)), here[within]
     waterfall["within policy"] = table.num_rows
     before = np.asarray(table["event_timestamp"].to_numpy()) < np.datetime64(oot_start.replace(tzinfo=None), "us")
     if not before.any() or before.all():
-        decided = pc.min_max(table["event_timestamp"]).as_py()
+        bounds = pc.min_max(table["event_timestamp"]).as_py()
         raise InputError(
             f"--oot-start {oot_start:%Y-%m-%d} leaves {int(before.sum())} loans to train on and "
-            f"{int((~before).sum())} to test on; loans run from {_day(decided['min'])} to {_day(decided['max'])}"
+            f"{int((~before).sum())} to test on; loans run from {_day(bounds['min'])} to {_day(bounds['max'])}"
         )
     waterfall |= {"train": int(before.sum()), "out of time": int((~before).sum())}
+    if decided is not None:
+        waterfall[DECIDED_HERE] = int(here.sum())
     earlier = table.filter(pa.array(before))
     specs = tuple(spec for spec in contract.model_features if earlier[spec.name].null_count < earlier.num_rows)
     return Dataset(table, specs, as_of, oot_start, waterfall, digest_of_table(table), query)
@@ -209,7 +205,18 @@ def _joined(store: FeatureStore, contract: Contract, loans: pa.Table, names: Seq
         features=store.get_feature_service(contract.service),
         filter_by_created_timestamp=True,
     )
-    return job.to_arrow().select(names).combine_chunks()  # in the order of the entity frame: by loan_id
+    joined = job.to_arrow()
+    if gone := [name for name in names if name not in joined.column_names]:
+        raise InputError(f"feature service {contract.service} no longer gives {', '.join(gone)}: train again")
+    return joined.select(names).combine_chunks()  # in the order of the entity frame: by loan_id
+
+
+def _known_at_all(table: pa.Table, contract: Contract) -> NDArray[np.bool_]:
+    """Return where any stored feature has a value."""
+    known = np.zeros(table.num_rows, dtype=bool)
+    for spec in (spec for view in contract.views for spec in view.features):
+        known |= np.asarray(table[spec.name].is_valid().to_numpy()).astype(bool)
+    return known
 
 
 def _fires(rule: Exclusion, column: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -72,6 +72,8 @@ class Evidence:
         Of every loan of `oot`, where a simulator knows it.
     metrics : dict of str to float
         As recorded with the run.
+    highest_score : int or None
+        Points at which credit scores end.
     """
 
     facts: Mapping[str, str]
@@ -88,3 +90,4 @@ class Evidence:
     segments: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
     true_pd: Floats | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    highest_score: int | None = None

@@ -40,15 +40,31 @@ class Judged:
     bundle: Bundle
     reference: bytes
 
+    @property
+    def whom(self) -> Champion:
+        """What `champion.json` would say of it."""
+        return Champion(bundle=self.bundle.digest, version=self.run.version, run_id=self.run.run_id)
+
     def lines(
-        self, home: Home, champion: Champion | None, gate: PromotionGate, dataset_of: DatasetOf | None
+        self,
+        home: Home,
+        champion: Champion | None,
+        gate: PromotionGate,
+        dataset_of: DatasetOf | None,
+        *,
+        uncompared: bool = False,
     ) -> tuple[GateLine, ...]:
-        """Return what the gate says of it, alone and against the champion."""
+        """Return what the gate says of it, alone and against the champion; see `comparison_lines` for `uncompared`."""
         alone = metric_lines(gate, self.tracking.metrics(self.run.run_id)) + bundle_lines(gate, self.bundle)
-        return tuple(alone + self._against(home, champion, gate, dataset_of))
+        return tuple(alone + self._against(home, champion, gate, dataset_of, uncompared))
 
     def _against(
-        self, home: Home, champion: Champion | None, gate: PromotionGate, dataset_of: DatasetOf | None
+        self,
+        home: Home,
+        champion: Champion | None,
+        gate: PromotionGate,
+        dataset_of: DatasetOf | None,
+        uncompared: bool,
     ) -> list[GateLine]:
         """Compare with the champion, where there is one that can still score: a damaged one must be replaceable."""
         if champion is None:
@@ -61,10 +77,14 @@ class Judged:
             return _champion_line(f"the same bundle as that of {name}, the champion")
         if dataset_of is None:
             return _champion_line(f"not compared with {name}, which is of the portfolio before")
+        aside = ""
         try:
             standing = load_bundle(bundle_path(home, champion.bundle))
         except UnavailableError as error:
-            return _champion_line(f"not compared with {name}, which is damaged: {error}")
+            kept = self._of_mlflow(champion)
+            if kept is None:
+                return _champion_line(f"not compared with {name}, which is damaged: {error}")
+            standing, aside = kept, f"; {name} is damaged here, so MLflow's was compared with: {error}"
         try:
             dataset = dataset_of(self.run.run_id)
         except (GateError, InputError) as error:
@@ -72,8 +92,17 @@ class Judged:
         if dataset.digest != self.bundle.manifest.dataset_digest:
             changed = "the loans are not those that it was trained on: train again"
             return _champion_line(f"cannot be compared with {name}: {changed}", passed=False)
-        aside = self._head_start(champion, dataset)
-        return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside)
+        aside += self._head_start(champion, dataset)
+        return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside, uncompared=uncompared)
+
+    def _of_mlflow(self, champion: Champion) -> Bundle | None:
+        """Return the champion's bundle as MLflow keeps it; None if it does not, or keeps another."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+                found = load_bundle(self.tracking.download_bundle(champion.run_id, Path(folder)))
+        except UnavailableError:
+            return None
+        return found if found.digest == champion.bundle else None
 
     def _head_start(self, champion: Champion, dataset: Dataset) -> str:
         """Tell if the champion was fitted on some of the loans that it is compared on, which speaks for it."""
@@ -106,6 +135,10 @@ def judged(home: Home, version: str | None) -> Iterator[Judged]:
     run = tracking.resolve(version)
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         bundle = load_bundle(tracking.download_bundle(run.run_id, Path(folder)))
+        if tracking.tags(run.run_id).get("bundle_digest", bundle.digest) != bundle.digest:
+            raise UnavailableError(
+                f"MLflow holds another bundle for version {run.version} than the one that its run made: train again"
+            )
         reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
         yield Judged(tracking, run, bundle, reference)
 

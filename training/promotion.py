@@ -16,7 +16,7 @@ from feature_repo.home import Home
 from training.bundle import Challenger, Champion, install, read_champion, write_champion
 from training.judgement import DatasetOf, judged
 from training.promotion_gate import DEFAULT_GATE, read_gate, refusals
-from training.promotion_record import Entry, append, begin, end, now, same, signed
+from training.promotion_record import CHANGES, Entry, about, append, begin, end, now, read_record, same, signed
 from training.switch import follow, keep_reference, switching
 
 
@@ -36,6 +36,7 @@ def promote(
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
+    uncompared: bool = False,
 ) -> Entry:
     """Put a registered version in service if it passes the gate, which ends a challenge.
 
@@ -51,6 +52,14 @@ def promote(
         Who approves it and why, for the record; `by` is the user of the operating system if nobody is named.
     gate : Path
         File of the lines to hold.
+    uncompared : bool
+        Whether the candidate is vouched for where the champion lost features that it reads; needs `why`.
+
+    Returns
+    -------
+    Entry
+        With the outcome ``standing`` if it was champion already: bundle, aliases and monitoring are mended where
+        need be, and nothing is recorded.
 
     Raises
     ------
@@ -64,29 +73,21 @@ def promote(
         If MLflow does not answer, or holds a damaged bundle.
     """
     began = now()
-    by, why = signed(by, why)
+    signature = _vouched(signed(by, why), uncompared)
     lines, digest = read_gate(gate)
     champion = _champion(home)
     with judged(home, version) as candidate:
-        entry = Entry(
-            at=began,
-            action="promote",
-            version=candidate.run.version,
-            run_id=candidate.run.run_id,
-            bundle=candidate.bundle.digest,
-            previous=champion,
-            by=by,
-            why=why,
-            gate=digest,
-            lines=candidate.lines(home, champion, lines, dataset_of),
-        )
+        found = candidate.lines(home, champion, lines, dataset_of, uncompared=uncompared)
+        entry = about(candidate.whom, "promote", champion, signature, at=began, gate=digest, lines=found)
         _require(home, entry, "promoted")
         with switching(home):
             _require_champion(home, champion, entry.version)
             install(home, candidate.bundle.path)
             keep_reference(home, entry.bundle, candidate.reference)
+            if champion == candidate.whom and not _in_trouble(home):
+                return follow(home, msgspec.structs.replace(entry, outcome="standing"))
             begin(home, entry)
-            write_champion(home, Champion(bundle=entry.bundle, version=entry.version, run_id=entry.run_id))
+            write_champion(home, candidate.whom)
             entry = follow(home, entry)
             end(home, entry)
     return entry
@@ -102,6 +103,7 @@ def challenge(
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
+    uncompared: bool = False,
 ) -> Entry:
     """Let a registered version challenge the champion; other parameters as for `promote`.
 
@@ -122,7 +124,7 @@ def challenge(
         If there is no champion, MLflow does not answer, or a bundle is damaged.
     """
     began = now()
-    by, why = signed(by, why)
+    signature = _vouched(signed(by, why), uncompared)
     lines, digest = read_gate(gate)
     champion = read_champion(home)
     with judged(home, version) as candidate:
@@ -130,17 +132,14 @@ def challenge(
             raise InputError(
                 f"version {candidate.run.version} has the champion's own bundle: there is nothing to compare"
             )
-        entry = Entry(
+        entry = about(
+            candidate.whom,
+            "challenge",
+            champion,
+            signature,
             at=began,
-            action="challenge",
-            version=candidate.run.version,
-            run_id=candidate.run.run_id,
-            bundle=candidate.bundle.digest,
-            previous=champion,
-            by=by,
-            why=why,
             gate=digest if share else "",
-            lines=candidate.lines(home, champion, lines, dataset_of) if share else (),
+            lines=candidate.lines(home, champion, lines, dataset_of, uncompared=uncompared) if share else (),
             experiment=experiment or f"{candidate.run.version}-against-{champion.version}",
             share=share,
         )
@@ -164,29 +163,30 @@ def challenge(
 
 def stop_challenge(home: Home, *, by: str = "", why: str = "") -> Entry | None:
     """End the challenge, whether or not MLflow answers, and return its entry; None if there was none."""
-    by, why = signed(by, why)
+    signature = signed(by, why)
     with switching(home) as finished:
         champion = read_champion(home)
         ended = champion.challenger
         if ended is None:
             return finished if finished is not None and finished.action == "stop" else None
-        entry = Entry(
-            at=now(),
-            action="stop",
-            version=ended.version,
-            run_id=ended.run_id,
-            bundle=ended.bundle,
-            previous=champion,
-            by=by,
-            why=why,
-            experiment=ended.experiment,
-            share=ended.share,
-        )
+        entry = about(ended, "stop", champion, signature, experiment=ended.experiment, share=ended.share)
         begin(home, entry)
         write_champion(home, msgspec.structs.replace(champion, challenger=None))
         entry = follow(home, entry)
         end(home, entry)
     return entry
+
+
+def _vouched(signature: tuple[str, str], uncompared: bool) -> tuple[str, str]:
+    if uncompared and not signature[1]:
+        raise InputError("--uncompared vouches for a version: say --why")
+    return signature
+
+
+def _in_trouble(home: Home) -> bool:
+    """Return whether MLflow or monitoring has not followed the last change of the champion."""
+    changes = [entry for entry in read_record(home) if entry.outcome == "done" and entry.action in CHANGES]
+    return bool(changes and changes[-1].trouble)
 
 
 def _require(home: Home, entry: Entry, done: str) -> None:

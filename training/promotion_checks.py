@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist, median
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from training.dataset import Dataset
 
 _SCORES = 300
+_MOST = 0.5  # of loans
 _EXTREMES = (-sys.float_info.max, sys.float_info.max)
 
 
@@ -75,7 +76,14 @@ def decode(columns: tuple[Column, ...], row: list[float]) -> dict[str, Any]:
 
 
 def comparison_lines(
-    gate: PromotionGate, dataset: Dataset, candidate: Scorer, champion: Scorer, name: str, aside: str = ""
+    gate: PromotionGate,
+    dataset: Dataset,
+    candidate: Scorer,
+    champion: Scorer,
+    name: str,
+    aside: str = "",
+    *,
+    uncompared: bool = False,
 ) -> list[GateLine]:
     """Hold a candidate against the champion on the candidate's own out-of-time loans.
 
@@ -87,6 +95,9 @@ def comparison_lines(
         What the champion is called in notes.
     aside : str
         What else is to be said in them.
+    uncompared : bool
+        Whether somebody vouches for the candidate where the champion lacks features that it was trained with. A
+        candidate that is worse even then is refused all the same.
 
     Raises
     ------
@@ -94,11 +105,36 @@ def comparison_lines(
         If the out-of-time loans have one outcome only.
     """
     rows = dataset.is_oot
-    values, defaulted = dataset.values(rows), np.asarray(dataset.defaulted[rows])
-    unknown = [feature for feature in champion.features if feature not in values]
-    if unknown:
-        aside += f"; {name} had to do without {', '.join(unknown)}"
-    return difference_lines(gate, defaulted, scores(candidate, values), scores(champion, values), name, aside)
+    defaulted = np.asarray(dataset.defaulted[rows])
+    lost = lost_features(dataset, champion)
+    if lost:
+        aside += f"; {name} had to do without {', '.join(lost)}"
+    there = [feature for feature in champion.features if feature in dataset.table.column_names]
+    own, others = scores(candidate, dataset.values(rows)), scores(champion, dataset.values(rows, there))
+    lines = difference_lines(gate, defaulted, own, others, name, aside)
+    return [champion_line(lost, name, uncompared), *lines]
+
+
+def lost_features(dataset: Dataset, champion: Scorer) -> tuple[str, ...]:
+    """Return what the champion reads and no longer gets: it is not there out of time, or no more for most loans."""
+    oot = dataset.is_oot
+    now = {name: dataset.missing(name, oot) for name in champion.features}
+    return tuple(
+        name for name, share in now.items() if share == 1 or (share > _MOST and dataset.missing(name, ~oot) <= _MOST)
+    )
+
+
+def champion_line(lost: Sequence[str], name: str, uncompared: bool) -> GateLine:
+    """Tell whether the champion is measured as it was made: the value counts the features that it had to do without.
+
+    One that lost features it was trained with ranks worse than it did, so that whoever is set against it looks
+    good: that is no evidence, and a person has to answer for it.
+    """
+    note = ""
+    if lost:
+        note = f"{name} cannot be compared with fairly: the loans out of time lack {', '.join(lost)}, which it reads"
+        note += "; vouched for" if uncompared else "; if they are gone for good, vouch by --uncompared and say --why"
+    return GateLine("champion_features", len(lost), 0, not lost or uncompared, note)
 
 
 def difference_lines(

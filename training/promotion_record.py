@@ -18,9 +18,10 @@ import msgspec
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home, write_atomically
-from training.bundle import Champion
+from training.bundle import Challenger, Champion
 from training.promotion_gate import GateLine
 
+CHANGES = ("promote", "rollback")  # of the champion
 _LONGEST = 1000
 
 
@@ -32,8 +33,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     at : datetime
         When it began, wall clock, UTC.
     action : {"promote", "rollback", "challenge", "stop"}
-    outcome : {"done", "refused", "cut off"}
-        ``cut off``: the command ended before the service was told; nothing changed for it.
+    outcome : {"done", "refused", "cut off", "standing"}
+        ``cut off``: the command ended before the service was told; nothing changed for it. ``standing``: it is champion
+        already, so that there was nothing to record.
     version, run_id, bundle : str
         Registered version, MLflow run and bundle digest of whom it is about.
     previous : Champion or None
@@ -52,7 +54,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     action: Literal["promote", "rollback", "challenge", "stop"]
-    outcome: Literal["done", "refused", "cut off"] = "done"
+    outcome: Literal["done", "refused", "cut off", "standing"] = "done"
     version: str
     run_id: str
     bundle: str
@@ -64,6 +66,36 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str = ""
     share: float = 0.0
     trouble: str = ""
+
+
+def about(
+    whom: Champion | Challenger,
+    action: Literal["promote", "rollback", "challenge", "stop"],
+    previous: Champion | None,
+    signature: tuple[str, str],
+    *,
+    at: datetime | None = None,
+    gate: str = "",
+    lines: tuple[GateLine, ...] = (),
+    experiment: str = "",
+    share: float = 0.0,
+) -> Entry:
+    """Return the entry of what is about to be done, begun now unless `at` says when, by whom `signed` names."""
+    by, why = signature
+    return Entry(
+        at=at or now(),
+        action=action,
+        version=whom.version,
+        run_id=whom.run_id,
+        bundle=whom.bundle,
+        previous=previous,
+        by=by,
+        why=why,
+        gate=gate,
+        lines=lines,
+        experiment=experiment,
+        share=share,
+    )
 
 
 def record_path(home: Home) -> Path:
@@ -150,7 +182,7 @@ def champions(entries: Iterable[Entry]) -> list[Champion]:
     """
     stack: list[Champion] = []
     for entry in entries:
-        if entry.outcome != "done" or entry.action not in ("promote", "rollback"):
+        if entry.outcome != "done" or entry.action not in CHANGES:
             continue
         if entry.previous is not None:
             push(stack, entry.previous)
@@ -168,7 +200,7 @@ def past_champions(entries: Iterable[Entry], current: Champion | None) -> dict[s
     for entry in entries:
         if entry.previous is not None:
             found[entry.previous.version] = entry.previous
-        if entry.outcome == "done" and entry.action in ("promote", "rollback"):
+        if entry.outcome == "done" and entry.action in CHANGES:
             found[entry.version] = Champion(bundle=entry.bundle, version=entry.version, run_id=entry.run_id)
     if current is not None:
         found[current.version] = current

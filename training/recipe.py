@@ -42,6 +42,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         The SQL that chose the loans.
     packages : dict of str to str
         Versions of what computed.
+    contract_digest : str
+        Of the feature contract, as the bundle has it; empty in records from before it was kept.
+    sound : dict of str to str
+        Features that somebody vouched for though they may seem to leak, with the reason.
+    loaded_by : datetime or None
+        Wall clock, UTC: outcomes of the home's own decisions counted if they were loaded by then. None where there were
+        none.
     """
 
     feature_service: str
@@ -58,6 +65,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     model_digest: str
     query: str
     packages: dict[str, str]
+    contract_digest: str = ""
+    sound: dict[str, str] = {}
+    loaded_by: datetime | None = None
 
 
 def package_versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
 from training.bundle import Champion, bundle_path, install, load_bundle, read_champion, write_champion
-from training.promotion_record import Entry, begin, champions, end, now, past_champions, push, read_record, signed
+from training.promotion_record import Entry, about, begin, champions, end, past_champions, push, read_record, signed
 from training.switch import follow, switching
 from training.tracking import Tracking
 
@@ -39,7 +39,7 @@ def rollback(home: Home, to: str | None = None, *, by: str = "", why: str = "") 
     UnavailableError
         If there is none before, or its bundle is damaged and cannot be had again.
     """
-    by, why = signed(by, why)
+    signature = signed(by, why)
     with switching(home) as finished:
         if finished is not None and finished.action == "rollback" and to is None:
             return finished
@@ -47,16 +47,7 @@ def rollback(home: Home, to: str | None = None, *, by: str = "", why: str = "") 
         current = _current(home)
         target = _named(to, past_champions(entries, current)) if to else _before(champions(entries), current)
         _need_bundle(home, target)
-        entry = Entry(
-            at=now(),
-            action="rollback",
-            version=target.version,
-            run_id=target.run_id,
-            bundle=target.bundle,
-            previous=current,
-            by=by,
-            why=why,
-        )
+        entry = about(target, "rollback", current, signature)
         begin(home, entry)
         write_champion(home, target)
         entry = follow(home, entry)

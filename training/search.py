@@ -10,28 +10,35 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import optuna
+from alembic.util import CommandError
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from feature_repo.errors import UnavailableError
+from training.bundle import digest_of
 from training.columns import Column, Matrix
 from training.folds import expanding_folds
 from training.model import HeldOut, Parameters, held_out_loss
 
 # Depth and rounds bound the tables that explain; the rest is what practice tunes first.
-_SPACE: dict[str, Callable[[optuna.Trial], float | int]] = {
-    "max_depth": lambda trial: trial.suggest_int("max_depth", 2, 4),
-    "eta": lambda trial: trial.suggest_float("eta", 0.02, 0.15, log=True),
-    "min_child_weight": lambda trial: trial.suggest_float("min_child_weight", 1.0, 64.0, log=True),
-    "subsample": lambda trial: trial.suggest_float("subsample", 0.5, 1.0),
-    "colsample_bytree": lambda trial: trial.suggest_float("colsample_bytree", 0.3, 1.0),
-    "reg_lambda": lambda trial: trial.suggest_float("reg_lambda", 0.1, 50.0, log=True),
+_SPACE: dict[str, BaseDistribution] = {
+    "max_depth": IntDistribution(2, 4),
+    "eta": FloatDistribution(0.02, 0.15, log=True),
+    "min_child_weight": FloatDistribution(1.0, 64.0, log=True),
+    "subsample": FloatDistribution(0.5, 1.0),
+    "colsample_bytree": FloatDistribution(0.3, 1.0),
+    "reg_lambda": FloatDistribution(0.1, 50.0, log=True),
 }
 _STARTUP = 5
 
@@ -111,14 +118,16 @@ def choose(
     timeout : float or None
         Seconds after which no trial but the first begins; what comes out then depends on the machine.
     storage : Path or None
-        SQLite file of the study; None keeps it in memory.
+        SQLite file of the study, which the caller holds alone; None keeps it in memory.
     study : str
-        Name of the study: whatever makes another search another one.
+        Name of the study: whatever makes another search another one, but for the space that is searched.
 
     Raises
     ------
     InputError
         If no fold has both outcomes on both sides.
+    UnavailableError
+        If the study cannot be kept in its file, or be read from it.
     """
     folds = expanding_folds(decided, defaulted, parameters.folds)
 
@@ -136,27 +145,20 @@ def choose(
         return Chosen(parameters=parameters, rounds=held.rounds, loss=held.loss)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = optuna.create_study(
-        study_name=study,
-        storage=f"sqlite:///{storage}" if storage else None,
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
-    )
-    if not found.trials:
-        found.enqueue_trial({name: getattr(parameters, name) for name in _SPACE})
-    begin = time.monotonic()
-    with _progress(trials) as bar:
+    with _kept(storage), _progress(trials) as bar:
+        found = _study(storage, f"{study}-{digest_of(repr((_SPACE, _STARTUP)).encode())}")
+        begin = time.monotonic()
         while (done := len(_finished(found))) < trials and (not done or _in_time(begin, timeout)):
             bar.update(done - bar.n)
             found.sampler = optuna.samplers.TPESampler(seed=_seed(seed, done), n_startup_trials=_STARTUP)
             trial = _begin(found, parameters, done)
-            candidate = _suggest(trial, parameters)
+            candidate = msgspec.structs.replace(parameters, **trial.params)
             try:
                 found.tell(trial, tried(candidate, trial).loss)
             except optuna.TrialPruned:
                 found.tell(trial, state=TrialState.PRUNED)
         bar.update(len(_finished(found)) - bar.n)
-    finished = _finished(found)[:trials]  # a longer search of before is not this one
+        finished = _finished(found)[:trials]  # a longer search of before is not this one
     records = tuple(_record(number, trial, parameters) for number, trial in enumerate(finished))
     best = min((one for one in records if one.state == "complete"), key=lambda one: (one.loss, one.number))
     return Chosen(parameters=best.parameters, rounds=best.rounds, loss=best.loss, trials=records)
@@ -171,23 +173,45 @@ def _seed(seed: int, trial: int) -> int:
     return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
 
 
+def _study(storage: Path | None, name: str) -> optuna.Study:
+    try:
+        return optuna.create_study(
+            study_name=name,
+            storage=f"sqlite:///{storage}" if storage else None,
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
+        )
+    except RuntimeError as error:  # another version of Optuna laid it out
+        raise StorageInternalError(str(error)) from None
+
+
+@contextmanager
+def _kept(storage: Path | None) -> Iterator[None]:
+    """Turn what the study's database says into one line that names its file."""
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, CommandError) as error:
+        cause: BaseException = error
+        while (deeper := getattr(cause, "orig", None) or cause.__cause__) is not None:
+            cause = deeper
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise UnavailableError(
+            f"the search cannot be kept in {storage} ({reason}): make room if the disk is full, else move the file "
+            "aside, and the search begins anew"
+        ) from None
+
+
 def _begin(study: optuna.Study, parameters: Parameters, done: int) -> optuna.Trial:
-    """Ask for the next trial; the first is the given parameters also where it was interrupted before."""
+    """Ask for the next trial; the first is the given parameters, also where it was interrupted before."""
     if not done and not any(one.state == TrialState.WAITING for one in study.get_trials(deepcopy=False)):
         study.enqueue_trial({name: getattr(parameters, name) for name in _SPACE})
-    return study.ask()
-
-
-def _suggest(trial: optuna.Trial, parameters: Parameters) -> Parameters:
-    return msgspec.structs.replace(parameters, **{name: suggest(trial) for name, suggest in _SPACE.items()})
+    return study.ask(_SPACE)
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Return what ran to its end; a trial that was interrupted is asked for again."""
-    found: list[optuna.trial.FrozenTrial] = study.get_trials(
-        deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
-    )
-    return found
+    """Return what ran to its end and is wholly there; a trial that was interrupted is asked for again."""
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [trial for trial in ended if trial.intermediate_values and "rounds" in trial.user_attrs]
 
 
 def _record(number: int, trial: optuna.trial.FrozenTrial, parameters: Parameters) -> Trial:

@@ -6,6 +6,7 @@ service follows: whether it names what was noted tells if a command that was kil
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from feature_repo.errors import CandorError, UnavailableError
 from feature_repo.home import Home, write_atomically
 from feature_repo.portfolios.swap import undisturbed
 from training.bundle import read_champion
-from training.promotion_record import Entry, end, under_way
+from training.promotion_record import CHANGES, Entry, end, under_way
 from training.tracking import REFERENCE_PROFILE, Tracking
 
 
@@ -33,6 +34,8 @@ def switching(home: Home) -> Iterator[Entry | None]:
     try:
         with undisturbed(home.champion_path):
             yield _finish(home)
+    except shutil.Error as error:  # of each file of a folder: source, target and why
+        raise UnavailableError(f"{home.root} cannot be written: {error.args[0][0][-1]}") from None
     except OSError as error:
         raise UnavailableError(f"{home.root} cannot be written: {error.strerror or error}") from None
 
@@ -45,9 +48,11 @@ def follow(home: Home, entry: Entry) -> Entry:
             step(home, entry)
         except CandorError as error:
             trouble.append(str(error))
+        except OSError as error:
+            trouble.append(f"{home.profiles} cannot be written: {error.strerror or error}")
     if not trouble:
         return entry
-    again = f"; `candor rollback --to {entry.version}` tries again" if entry.action in ("promote", "rollback") else ""
+    again = f"; `candor rollback --to {entry.version}` tries again" if entry.action in CHANGES else ""
     return msgspec.structs.replace(entry, trouble="; ".join(trouble) + again)
 
 
@@ -65,7 +70,7 @@ def tell_mlflow(home: Home, entry: Entry) -> None:
     elif entry.action == "stop":
         tracking.set_challenger(None)
     else:
-        if entry.action == "promote":
+        if entry.action == "promote" and entry.outcome == "done":
             approved = {"by": entry.by, "why": entry.why, "at": entry.at.isoformat()}
             tags = {f"approved_{name}": text for name, text in approved.items()}
             tracking.tag_version(entry.version, tags | {"gate_digest": entry.gate, "bundle": entry.bundle})
@@ -86,7 +91,7 @@ def use_reference(home: Home, entry: Entry) -> None:
     UnavailableError
         If its profile is neither kept here nor to be had from MLflow.
     """
-    if entry.action not in ("promote", "rollback"):
+    if entry.action not in CHANGES:
         return
     kept = _reference(home, entry.bundle)
     if not kept.exists():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from alembic.util import CommandError
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
@@ -19,6 +20,7 @@ from feature_repo.home import Home
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own 7 take four minutes to find nobody there
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # of 120 s each a rollback would have to wait for three
 
 import mlflow  # noqa: E402  the switches above are read on import
 import mlflow.data  # noqa: E402
@@ -26,6 +28,7 @@ import mlflow.xgboost  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import infer_signature  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,10 +78,16 @@ class Tracking:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         home.root.mkdir(parents=True, exist_ok=True)
-        with _same_environment():  # MLflow would hand this home's URI to every other home of the process
-            mlflow.set_tracking_uri(home.mlflow_uri)
-            mlflow.set_registry_uri(home.mlflow_uri)
-        self._client = MlflowClient(home.mlflow_uri, home.mlflow_uri)
+        with self._errors():
+            with _same_environment():  # MLflow would hand this home's URI to every other home of the process
+                mlflow.set_tracking_uri(home.mlflow_uri)
+                mlflow.set_registry_uri(home.mlflow_uri)
+            self._client = MlflowClient(home.mlflow_uri, home.mlflow_uri)
+
+    def check(self) -> None:
+        """Return if the store answers, so that nobody computes for hours what cannot be recorded."""
+        with self._errors():
+            self._client.get_experiment_by_name(EXPERIMENT)
 
     def log_training(
         self,
@@ -173,6 +182,11 @@ class Tracking:
         with self._errors():
             return dict(self._client.get_run(run_id).data.params)
 
+    def tags(self, run_id: str) -> dict[str, str]:
+        """Return the tags of a run."""
+        with self._errors():
+            return dict(self._client.get_run(run_id).data.tags)
+
     def set_champion(self, version: str, *, archived: str = "") -> None:
         """Give a version the alias ``champion``, and the one before it ``archived``; the challenger loses its own.
 
@@ -216,8 +230,9 @@ class Tracking:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (MlflowException, OSError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
+            cause = getattr(error, "orig", None) or error  # of what the database's driver says, without the statement
+            first = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             if "Max retries exceeded" in first:
                 first = "it does not answer"
             raise UnavailableError(_without_password(f"MLflow at {self._home.mlflow_uri}: {first}")) from None

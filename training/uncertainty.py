@@ -115,9 +115,8 @@ def share_interval(found: int, n: int, level: float = LEVEL) -> Interval:
     """Return the share of ``found`` in n > 0 with Wilson's score interval [4]_, in 0..1."""
     z, share = float(norm.ppf((1 + level) / 2)), found / n
     centre, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Interval(
-        share, max(float(centre - half) / (1 + z**2 / n), 0.0), min(float(centre + half) / (1 + z**2 / n), 1.0)
-    )
+    low, high = (float(end) / (1 + z**2 / n) for end in (centre - half, centre + half))
+    return Interval(share, min(max(low, 0.0), share), max(min(high, 1.0), share))  # at 0 and 1 an end is the share
 
 
 def bootstrap(

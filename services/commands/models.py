@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from feature_repo.errors import GateError
 from feature_repo.home import Home
@@ -15,36 +17,72 @@ if TYPE_CHECKING:
     from training.recipe import CutoffRule
 
 
-@click.command(epilog="Example: candor train --oot-start 2025-07-01 --trials 40; candor train --run RUN_ID --reproduce")
-@click.option("--as-of", type=INSTANT, help="Outcomes observed by then count; default: the home's clock.")
-@click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window; default: the portfolio's.")
-@click.option(
+class Reasoned(click.ParamType[tuple[str, str]]):
+    """A name and a reason, with a sign of equality between."""
+
+    name = "NAME=REASON"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split the text; refuse one without either."""
+        name, _, reason = map(str.strip, str(value).partition("="))
+        if not name or not reason or not reason.isprintable():
+            self.fail(f"{value!r} is not a feature and a reason in one line: FEATURE=REASON", param, ctx)
+        return name, reason
+
+
+AS_OF = click.option("--as-of", type=INSTANT, help="Outcomes observed by then count; default: the home's clock.")
+MONTHS = click.option(
     "--performance-months",
     type=click.IntRange(0, 600),
     help="Months after a decision in which a default counts, 0 for as long as observed; default: the portfolio's.",
 )
-@click.option(
+TRIALS = click.option(
     "--trials",
     type=click.IntRange(0, 10_000),
     default=20,
     show_default=True,
     help="Sets of hyperparameters to try on folds in time, the stated fixed ones first; 0 takes those.",
 )
-@click.option(
+TIMEOUT = click.option(
     "--timeout", type=Finite(0), help="Seconds after which no trial begins; the search then depends on speed."
 )
-@click.option(
+CUTOFF = click.option(
     "--cutoff",
     type=click.Choice(["policy", "profit"]),
     default="policy",
     show_default=True,
     help="The policy's cutoff, or the one of most profit on the last loans before the out-of-time window.",
 )
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+SEED = click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+SOUND = click.option(
+    "--sound",
+    type=Reasoned(),
+    multiple=True,
+    metavar="FEATURE=REASON",
+    help="Vouch for a feature that the leakage check accuses; the reason is kept with the run. May be repeated.",
+)
+_WITH_RUN = {"run_id", "reproduce", "as_json"}
+
+
+@click.command(epilog="Example: candor train --oot-start 2025-07-01 --trials 40; candor train --run RUN_ID --reproduce")
+@AS_OF
+@click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window; default: the portfolio's.")
+@MONTHS
+@TRIALS
+@TIMEOUT
+@CUTOFF
+@SEED
+@SOUND
 @click.option("--run", "run_id", metavar="RUN_ID", help="A recorded run, with --reproduce.")
-@click.option("--reproduce", is_flag=True, help="Make the model of --run again, compare bit for bit, record nothing.")
+@click.option(
+    "--reproduce",
+    is_flag=True,
+    help="Make dataset, model and bundle of --run again, compare bit for bit, record nothing.",
+)
 @JSON
+@click.pass_context
 def train(
+    context: click.Context,
     as_of: datetime | None,
     oot_start: datetime | None,
     performance_months: int | None,
@@ -52,6 +90,7 @@ def train(
     timeout: float | None,
     cutoff: CutoffRule,
     seed: int,
+    sound: tuple[tuple[str, str], ...],
     run_id: str | None,
     reproduce: bool,
     as_json: bool,
@@ -63,11 +102,13 @@ def train(
     if reproduce != (run_id is not None):
         raise click.UsageError("--run RUN_ID and --reproduce go together")
     if run_id is not None:
+        _refuse_others(context)
         _reproduce(run_id, as_json)
         return
     from services import present
     from services.train import train as train_model
 
+    warnings.simplefilter("ignore")  # Feast turned its own on when it was imported
     home = Home.resolve()
     with step("train on point-in-time data, log to MLflow"):
         outcome = train_model(
@@ -79,19 +120,37 @@ def train(
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff,
+            sound=dict(sound),
         )
     emit(outcome.to_json()) if as_json else click.echo(present.trained(outcome))
+
+
+def _refuse_others(context: click.Context) -> None:
+    """Refuse what was typed beside --run, since all of it is in the run's record."""
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in _WITH_RUN
+        and context.get_parameter_source(option.name or "") is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: a run is made again as it was recorded, and takes no options")
 
 
 def _reproduce(run_id: str, as_json: bool) -> None:
     from services.reproduce import reproduce as make_again
 
+    warnings.simplefilter("ignore")  # Feast turned its own on when it was imported
     with step(f"make the model of run {run_id} again"):
         again = make_again(Home.resolve(), run_id)
     if as_json:
-        digests = {"dataset_digest": again.dataset_digest, "model_digest": again.model_digest}
+        digests = {
+            "dataset_digest": again.dataset_digest,
+            "model_digest": again.model_digest,
+            "bundle_digest": again.bundle_digest,
+        }
         emit({"run_id": run_id, "same": not again.differs, "differs": again.differs} | digests)
     elif not again.differs:
-        click.echo(f"run {run_id}: the same dataset and the same model, {again.model_digest}")
+        click.echo(f"run {run_id}: the same dataset, model and bundle, {again.bundle_digest}")
     if again.differs:
         raise GateError(f"run {run_id} was not made again: what differs is {', '.join(again.differs)}")

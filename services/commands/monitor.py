@@ -95,6 +95,8 @@ def _retrain(home: Home) -> Callable[[str], str]:
         from services import lifecycle, present_promotions
 
         done = lifecycle.retrain(home, seed=7, trials=20, by=_BY, why=why)
+        if done.entry is None:
+            return "nothing new: the very model in service came out again"
         return done.refusal or present_promotions.changed(done.entry)
 
     return retrain

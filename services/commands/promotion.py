@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,21 @@ import click
 
 from feature_repo.home import Home
 from services.commands.console import FOLDER, INSTANT, JSON, Finite, emit, say, step
+from services.commands.models import AS_OF, CUTOFF, MONTHS, SEED, SOUND, TIMEOUT, TRIALS
 
 if TYPE_CHECKING:
     from training.promotion_record import Entry
+    from training.recipe import CutoffRule
 
 BY = click.option("--by", default="", metavar="NAME", help="Who approves it; default: the user of this machine.")
 WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for the record.")
 GATE = click.option("--gate", type=FOLDER, metavar="FILE", help="TOML of the lines to hold; default: the project's.")
+
+UNCOMPARED = click.option(
+    "--uncompared",
+    is_flag=True,
+    help="Vouch for it where the champion lost features that it reads and cannot be compared with fairly; needs --why.",
+)
 
 
 @click.command(epilog='Example: candor promote; candor promote 3 --by "A. Ramos" --why "quarterly review"')
@@ -24,8 +33,9 @@ GATE = click.option("--gate", type=FOLDER, metavar="FILE", help="TOML of the lin
 @BY
 @WHY
 @GATE
+@UNCOMPARED
 @JSON
-def promote(version: str | None, by: str, why: str, gate: Path | None, as_json: bool) -> None:
+def promote(version: str | None, by: str, why: str, gate: Path | None, uncompared: bool, as_json: bool) -> None:
     """Check a registered version against the gate and the champion, and put it in service."""
     from services import lifecycle, present_promotions
     from training.promotion import Refused
@@ -33,7 +43,9 @@ def promote(version: str | None, by: str, why: str, gate: Path | None, as_json: 
 
     try:
         with step("promote"):
-            entry = lifecycle.promote(Home.resolve(), version, by=by, why=why, gate=gate or DEFAULT_GATE)
+            entry = lifecycle.promote(
+                Home.resolve(), version, by=by, why=why, gate=gate or DEFAULT_GATE, uncompared=uncompared
+            )
     except Refused as refused:
         _tell_refusal(refused.entry, as_json)
         raise
@@ -55,6 +67,7 @@ def promote(version: str | None, by: str, why: str, gate: Path | None, as_json: 
 @BY
 @WHY
 @GATE
+@UNCOMPARED
 @JSON
 def challenge(
     version: str | None,
@@ -64,6 +77,7 @@ def challenge(
     by: str,
     why: str,
     gate: Path | None,
+    uncompared: bool,
     as_json: bool,
 ) -> None:
     """Let a registered version challenge the champion; running services follow."""
@@ -83,7 +97,14 @@ def challenge(
     try:
         with step(f"challenge by version {version}"):
             entry = lifecycle.challenge(
-                home, version, share=share, experiment=experiment, by=by, why=why, gate=gate or DEFAULT_GATE
+                home,
+                version,
+                share=share,
+                experiment=experiment,
+                by=by,
+                why=why,
+                gate=gate or DEFAULT_GATE,
+                uncompared=uncompared,
             )
     except Refused as refused:
         _tell_refusal(refused.entry, as_json)
@@ -132,30 +153,67 @@ def promotions(as_json: bool) -> None:
 
 
 @click.command(epilog='Example: candor retrain --why "drift alert of 2026-11-24"')
-@click.option("--oot-start", type=INSTANT, help="Start of the out-of-time window; default: the portfolio's.")
-@click.option("--trials", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Hyperparameters to try.")
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+@AS_OF
+@click.option(
+    "--oot-start",
+    type=INSTANT,
+    help="Start of the out-of-time window; default: the latest fifth of the loans that count, twelve months at most, "
+    "and never before the champion's.",
+)
+@MONTHS
+@TRIALS
+@TIMEOUT
+@CUTOFF
+@SEED
+@SOUND
 @BY
 @WHY
 @GATE
 @JSON
 def retrain(
-    oot_start: datetime | None, trials: int, seed: int, by: str, why: str, gate: Path | None, as_json: bool
+    as_of: datetime | None,
+    oot_start: datetime | None,
+    performance_months: int | None,
+    trials: int,
+    timeout: float | None,
+    cutoff: CutoffRule,
+    seed: int,
+    sound: tuple[tuple[str, str], ...],
+    by: str,
+    why: str,
+    gate: Path | None,
+    as_json: bool,
 ) -> None:
-    """Train on what is known now, compare with the champion, and promote, or stop with a report and exit 1."""
+    """Train on what is known now, compare with the champion, and promote, or stop with a report and exit 1.
+
+    Where the very bundle in service comes out again, there is nothing new: exit 0.
+    """
+    import services.train  # noqa: F401  before the next line, since Feast turns warnings on when it is imported
     from services import lifecycle, present, present_promotions
     from training.promotion_gate import DEFAULT_GATE
 
+    warnings.simplefilter("ignore")
     with step("retrain, compare with the champion"):
         done = lifecycle.retrain(
-            Home.resolve(), oot_start=oot_start, trials=trials, seed=seed, by=by, why=why, gate=gate or DEFAULT_GATE
+            Home.resolve(),
+            as_of=as_of,
+            oot_start=oot_start,
+            performance_months=performance_months,
+            trials=trials,
+            timeout=timeout,
+            cutoff_rule=cutoff,
+            seed=seed,
+            sound=dict(sound),
+            by=by,
+            why=why,
+            gate=gate or DEFAULT_GATE,
         )
+    _tell_trouble(done.entry)
     if as_json:
-        emit({"train": done.outcome.to_json(), "promotion": _json(done.entry)})
+        promotion = _json(done.entry) if done.entry else None
+        emit({"train": done.outcome.to_json(), "promotion": promotion, "nothing_new": not done.is_new})
     else:
-        verdict = done.refusal or present_promotions.changed(done.entry)
-        table = present_promotions.gate_table(done.entry.lines)
-        click.echo(f"{present.trained(done.outcome)}\n{table}\nreport   {done.outcome.report}\n{verdict}")
+        click.echo(f"{present.trained(done.outcome)}\n{present_promotions.retrained(done)}")
     if done.refusal:
         raise SystemExit(1)
 

@@ -1,25 +1,35 @@
 """Gate, promotion, rollback and retraining on a finished home, with real models, MLflow and a service that follows."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, timedelta
 
 import msgspec
+import numpy as np
+import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
-from feature_repo.errors import GateError, InputError
+from feature_repo.errors import GateError, InputError, UnavailableError
 from services import lifecycle, pipeline
+from services import train as train_module
 from services.scoring import champion as follower
 from services.scoring.app import create_app
+from services.turn import only_one
+from services.window import window_start
 from tests.integration.conftest import PROJECT
 from tests.unit.services.live import request, serving
-from training import promotion
+from training import promotion, switch
 from training.bundle import bundle_path, load_bundle, read_champion
+from training.judgement import Judged
 from training.model import Parameters
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE
@@ -56,7 +66,7 @@ def stump(home):
 def start(home, first, finished):
     """The first version in service, and nothing recorded."""
     lifecycle.promote(home, first, dataset=finished.outcome.dataset)
-    record_path(home).unlink()
+    record_path(home).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -83,6 +93,14 @@ def aliases(home):
 def signatures(home, version):
     tags = MlflowClient(home.mlflow_uri, home.mlflow_uri).get_model_version(MODEL_NAME, version).tags
     return {tag: text for tag, text in tags.items() if tag.startswith("approved_")}
+
+
+@contextmanager
+def told_by_mlflow(**params):
+    """Let MLflow say something else of a version's run."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Tracking, "params", lambda *_: params)
+        yield
 
 
 def reference(home, outcome, folder):
@@ -172,10 +190,23 @@ def test_loans_that_are_not_those_trained_on_are_refused(home, second):
 
 
 @pytest.mark.usefixtures("start")
-def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, second):
+def test_a_champion_that_is_damaged_here_is_compared_with_as_mlflow_keeps_it(home, second, stump):
     place = bundle_path(home, read_champion(home).bundle)
     (place / "plan.json").write_bytes(b"{}")
-    entry = lifecycle.promote(home, second.run.version)
+    with pytest.raises(Refused, match=r"below that of version .* is damaged here.*plan\.json"):
+        lifecycle.promote(home, stump.run.version, dataset=stump.dataset)
+    entry = lifecycle.promote(home, second.run.version, dataset=second.dataset)
+    (line,) = (line for line in entry.lines if line.name == "auc_difference")
+    assert (line.passed, "is damaged here" in line.note, "plan.json" in line.note) == (True, True, True)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, second, monkeypatch):
+    place = bundle_path(home, read_champion(home).bundle)
+    (place / "plan.json").write_bytes(b"{}")
+    with monkeypatch.context() as patched:
+        patched.setattr(Judged, "_of_mlflow", lambda *_: None)
+        entry = lifecycle.promote(home, second.run.version)
     (line,) = (line for line in entry.lines if line.name == "champion")
     assert (line.passed, "damaged" in line.note, "plan.json" in line.note) == (True, True, True)
     assert rollback(home).version == first  # its bundle is had again from MLflow
@@ -183,6 +214,129 @@ def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, s
     home.champion_path.write_bytes(b"{")
     (line,) = (line for line in lifecycle.promote(home, second.run.version).lines if line.name == "champion")
     assert (line.passed, "is damaged" in line.note) == (True, True)
+
+
+def test_a_bundle_that_its_run_did_not_make_is_not_promoted(home, second, stump, tmp_path):
+    (place,) = home.mlflow_artifacts.glob(f"{second.run.run_id}/artifacts/bundle")
+    (other,) = home.mlflow_artifacts.glob(f"{stump.run.run_id}/artifacts/bundle")
+    shutil.copytree(place, tmp_path / "whole")
+    shutil.copytree(other, place, dirs_exist_ok=True)
+    try:
+        with pytest.raises(UnavailableError, match="MLflow holds another bundle"):
+            lifecycle.promote(home, second.run.version)
+    finally:
+        shutil.copytree(tmp_path / "whole", place, dirs_exist_ok=True)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_mlflow_is_one_line_and_holds_up_no_rollback_however_often(home, first, second, stump, lax, tmp_path):
+    lifecycle.promote(home, second.run.version)
+    lifecycle.promote(home, stump.run.version, gate=lax)
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all")
+    damaged = replace(home, mlflow_override=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for version in (second.run.version, first):
+        entry = rollback(damaged)
+        assert (entry.version, "mlflow.db: file is not a database" in entry.trouble) == (version, True)
+    with pytest.raises(UnavailableError, match=r"mlflow\.db: file is not a database"):
+        lifecycle.promote(damaged, second.run.version)
+    assert read_champion(home).version == first
+
+
+def test_a_training_looks_for_mlflow_before_it_works_for_hours(home, tmp_path, monkeypatch):
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all")
+    monkeypatch.setattr(train_module, "build_dataset", lambda *_, **__: pytest.fail("it went to work"))
+    with pytest.raises(UnavailableError, match=r"mlflow\.db: file is not a database"):
+        pipeline.train(replace(home, mlflow_override=f"sqlite:///{tmp_path / 'mlflow.db'}"))
+
+
+@pytest.mark.usefixtures("start")
+def test_a_disk_that_is_full_before_is_one_line_and_nothing_has_changed(home, first, second, monkeypatch):
+    whole = shutil.copyfile
+
+    def full(source, target, **options):
+        if ".partial" in os.fspath(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(source, target, **options)
+
+    shutil.rmtree(bundle_path(home, second.bundle_digest), ignore_errors=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        patched.setattr(Judged, "lines", lambda *_, **__: ())
+        with pytest.raises(UnavailableError, match=r"cannot be written: \[Errno 28\] No space left on device$"):
+            lifecycle.promote(home, second.run.version)
+    assert read_champion(home).version == first
+    assert read_record(home) == []
+
+
+@pytest.mark.usefixtures("start")
+def test_a_disk_that_is_full_once_the_service_has_followed_is_trouble_and_not_a_failure(home, second, monkeypatch):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(switch, "write_atomically", full)
+        patched.setattr(promotion, "keep_reference", lambda *_: None)
+        entry = lifecycle.promote(home, second.run.version, dataset=second.dataset)
+    assert "No space left on device" in entry.trouble
+    assert read_champion(home).version == second.run.version == aliases(home)["champion"]
+    assert lifecycle.promote(home, second.run.version).trouble == ""
+
+
+@pytest.mark.usefixtures("start")
+def test_a_champion_that_lost_a_feature_proves_nothing_until_somebody_vouches(home, here, first, stump, lax):
+    """Without its best features anybody looks better than the champion: that is no evidence for a stump."""
+    read = load_bundle(bundle_path(home, read_champion(home).bundle)).scorer.features
+    lost = [name for name in read if name not in ("annual_income", "term_months")]
+    table = stump.dataset.table
+    for name in lost:
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.nulls(len(table), table.schema.field(name).type))
+    gone = replace(stump.dataset, table=table)
+    with pytest.raises(Refused, match=f"version {first} cannot be compared with fairly: .*--uncompared") as refused:
+        lifecycle.promote(home, stump.run.version, gate=lax, dataset=gone)
+    line = next(line for line in refused.value.entry.lines if line.name == "champion_features")
+    assert (line.value, line.limit, line.passed) == (len(lost), 0, False)
+    assert all(name in line.note for name in lost)
+    assert read_champion(home).version == first
+    with pytest.raises(InputError, match="say --why"):
+        lifecycle.promote(home, stump.run.version, gate=lax, dataset=gone, uncompared=True)
+    entry = lifecycle.promote(home, stump.run.version, gate=lax, dataset=gone, uncompared=True, why="the bureau closed")
+    line = next(line for line in entry.lines if line.name == "champion_features")
+    assert (line.passed, "vouched for" in line.note, entry.why) == (True, True, "the bureau closed")
+    assert read_champion(home).version == stump.run.version
+    assert rollback(home).version == first
+    assert here("promote", stump.run.version, "--uncompared").returncode == 2
+
+
+@pytest.mark.usefixtures("start")
+def test_vouching_does_not_help_one_that_is_worse_all_the_same(home, stump):
+    with pytest.raises(Refused, match="below that of version"):
+        lifecycle.promote(home, stump.run.version, dataset=stump.dataset, uncompared=True, why="I want it")
+
+
+@pytest.mark.usefixtures("start")
+def test_the_standing_champion_is_mended_where_need_be_and_not_recorded_again(home, here, first, second, finished):
+    lifecycle.promote(home, second.run.version, dataset=second.dataset, by="Ana", why="review")
+    before = read_record(home), home.champion_path.read_bytes(), signatures(home, second.run.version)
+    (home.profiles / "training.bin").unlink()
+    done = here("promote", second.run.version, "--by", "Bo")
+    assert done.returncode == 0
+    assert f"version {second.run.version} is champion already" in done.stdout
+    assert before == (read_record(home), home.champion_path.read_bytes(), signatures(home, second.run.version))
+    assert (home.profiles / "training.bin").exists()
+    assert aliases(home) == {"champion": second.run.version, "archived": first}
+    assert json.loads(here("promote", second.run.version, "--json").stdout)["outcome"] == "standing"
+
+
+@pytest.mark.usefixtures("start")
+def test_a_champion_that_mlflow_was_not_told_of_is_told_by_promoting_it_again(home, second, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(switch, "tell_mlflow", lambda *_: (_ for _ in ()).throw(UnavailableError("MLflow is away")))
+        assert "MLflow is away" in lifecycle.promote(home, second.run.version, dataset=second.dataset).trouble
+    assert lifecycle.promote(home, second.run.version, by="Ana").outcome == "done"
+    assert aliases(home)["champion"] == second.run.version
+    assert signatures(home, second.run.version)["approved_by"] == "Ana"
+    assert lifecycle.promote(home, second.run.version).outcome == "standing"
 
 
 @pytest.mark.usefixtures("start")
@@ -311,7 +465,7 @@ def test_a_promotion_killed_after_any_step_is_mended_by_repeating_it(home, first
     assert aliases(home) == {"champion": second.run.version, "archived": first}
     assert (home.profiles / "training.bin").read_bytes() == reference(home, second, tmp_path)
     outcomes = [entry.outcome for entry in read_record(home)]
-    assert outcomes == (["done", "done"] if took_effect else ["cut off", "done"])
+    assert outcomes == (["done"] if took_effect else ["cut off", "done"])
     assert rollback(home).version == first
 
 
@@ -353,7 +507,7 @@ def test_a_promotion_killed_by_a_signal_leaves_the_service_alone_and_no_lock(hom
 import os, signal
 from pathlib import Path
 from feature_repo.home import Home
-from training import promotion
+from training import promotion, switch
 promotion.write_champion = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 home = Home(Path({str(home.root)!r}))
 promotion.promote(home, {second.run.version!r}, dataset_of=None)
@@ -397,9 +551,52 @@ def test_a_retraining_compares_promotes_and_reports(home, here, first):
 
 
 @pytest.mark.usefixtures("start")
+def test_a_retraining_that_makes_the_very_bundle_in_service_has_nothing_new(home, here, first, finished):
+    start = f"{finished.outcome.dataset.oot_start:%Y-%m-%d}"
+    before = home.champion_path.read_bytes()
+    done = here("retrain", "--trials", "0", "--oot-start", start)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].startswith("nothing new: version ")
+    assert home.champion_path.read_bytes() == before
+    assert read_record(home) == []
+    told = json.loads(here("retrain", "--trials", "0", "--oot-start", start, "--json").stdout)
+    assert (told["promotion"], told["nothing_new"]) == (None, True)
+    assert told["train"]["bundle_digest"] == read_champion(home).bundle
+
+
+@pytest.mark.usefixtures("start")
+def test_the_window_of_a_retraining_rolls_on_with_the_loans_and_never_back(home, finished):
+    def window(as_of):
+        return window_start(home, as_of=as_of, months=6)
+
+    standing, clock = finished.outcome.dataset.oot_start, home.outcomes_now()
+    assert window(clock - timedelta(days=300)) == standing, "not on loans that the champion has learned from"
+    decided = np.sort(finished.outcome.dataset.decided)
+    border = decided[int((len(decided) - 1) * 0.8)].astype("M8[M]").astype("M8[us]").item()
+    assert window(clock) == max(border.replace(tzinfo=UTC), standing)
+    with told_by_mlflow(oot_start="2020-01-01T00:00:00Z"):
+        earlier, later = window(clock - timedelta(days=300)), window(clock)
+    assert earlier < later == border.replace(tzinfo=UTC)
+
+
+def test_what_nobody_can_know_yet_is_refused_and_other_advice_is_right(home, here):
+    later = f"{home.outcomes_now() + timedelta(days=1):%Y-%m-%d}"
+    for command in (("train",), ("retrain",)):
+        done = here(*command, "--trials", "0", "--as-of", later)
+        assert done.returncode == 2
+        assert f"--as-of {later} 00:00 is beyond" in done.stderr.splitlines()[-1]
+    done = here("train", "--trials", "0", "--performance-months", "600")
+    assert done.returncode == 2
+    assert "shorten --performance-months" in done.stderr.splitlines()[-1]
+    done = here("train", "--run", "x", "--reproduce", "--seed", "3", "--trials", "20")
+    assert done.returncode == 2
+    assert "--trials, --seed: a run is made again as it was recorded" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("start")
 def test_a_retraining_that_is_no_better_than_allowed_stops_with_a_report(home, here, strict):
     before = home.champion_path.read_bytes()
-    done = here("retrain", "--trials", "0", "--gate", str(strict))
+    done = here("retrain", "--trials", "0", "--seed", "10", "--gate", str(strict))
     assert done.returncode == 1
     assert "FAILED  oot_auc" in done.stdout
     assert "report   " in done.stdout
@@ -408,13 +605,13 @@ def test_a_retraining_that_is_no_better_than_allowed_stops_with_a_report(home, h
 
 
 def test_a_second_retraining_is_told_who_is_at_it_and_the_first_is_not_disturbed(home, here):
-    with lifecycle._only_one(home, "night shift", "monthly"):
+    with only_one(home.root / ".retrain.lock", "a retraining", "night shift", "monthly"):
         done = here("retrain")
         assert done.returncode == 1
         last = done.stderr.strip().splitlines()[-1]
         assert f"by night shift since {time.gmtime().tm_year}-" in last
         assert f"process {os.getpid()}" in last
-    with lifecycle._only_one(home, "day shift", ""):
+    with only_one(home.root / ".retrain.lock", "a retraining", "day shift", ""):
         pass
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from training.evaluate import ReliabilityBin, brier_parts, decile_shares, population_stability, reliability_bins
 from training.evidence import Evidence
+from training.loans import DECIDED_HERE
 from training.reporting.drivers import Driver, drivers
 from training.reporting.profit import Outcome, best_cutoff, outcome_at, profit_difference
 from training.reporting.rivals import ModelRow, Truth, compare, truth
@@ -14,7 +15,7 @@ from training.reporting.tables import Confusion, GainsRow, Row, by_band, by_segm
 from training.scored import ScoredLoans
 from training.uncertainty import Interval
 
-_SIDES = ("train", "out of time")
+_SIDES = ("train", "out of time", DECIDED_HERE)
 _NEARLY_ALL = 0.99
 
 
@@ -142,7 +143,7 @@ def contents(evidence: Evidence) -> Contents:
         gains=gains(oot),
         confusion=confusion(oot, evidence.cutoff),
         vintages=by_vintage(oot),
-        bands=by_band(oot),
+        bands=by_band(oot, evidence.highest_score),
         segments={name: by_segment(oot, found) for name, found in evidence.segments.items()},
         psi=population_stability(evidence.fitted.pd, oot.pd),
         stability=[

@@ -139,11 +139,21 @@ def by_vintage(loans: ScoredLoans) -> list[Row]:
     return _rows(loans, months // 3, lambda quarter: f"{1970 + quarter // 4} Q{quarter % 4 + 1}")
 
 
-def by_band(loans: ScoredLoans) -> list[Row]:
-    """Return a row for each band of ``BAND_POINTS`` points of the credit score that holds any loan, the worst first."""
-    return _rows(
-        loans, loans.score // BAND_POINTS, lambda band: f"{band * BAND_POINTS} to {(band + 1) * BAND_POINTS - 1}"
-    )
+def by_band(loans: ScoredLoans, highest: int | None = None) -> list[Row]:
+    """Return a row for each band of ``BAND_POINTS`` points of the credit score that holds any loan, the worst first.
+
+    Parameters
+    ----------
+    highest : int or None
+        Where scores end, so that no band is said to reach beyond.
+    """
+
+    def name(band: int) -> str:
+        first, last = band * BAND_POINTS, (band + 1) * BAND_POINTS - 1
+        last = last if highest is None else min(last, highest)
+        return f"{first} to {last}" if last > first else str(first)
+
+    return _rows(loans, loans.score // BAND_POINTS, name)
 
 
 def by_segment(loans: ScoredLoans, segments: NDArray[np.object_]) -> list[Row]:

@@ -25,6 +25,7 @@ from monitoring.profiles import write_profile
 from services import monitor
 from services.commands.monitor import monitor as command
 from services.commands.monitor import performance
+from services.turn import only_one
 from tests.benchmarks.many_decisions import fill, inputs
 from training.promotion_gate import GateLine
 from training.promotion_record import Entry, record_path
@@ -204,7 +205,7 @@ def test_a_defect_in_a_step_does_not_end_the_cycle(home, log, monkeypatch):
 
 def test_two_cycles_at_once_do_not_mix(home, log):
     fill(log, 1200, this_hour() - HOUR, HOUR)
-    with monitor._only_one(home), pytest.raises(UnavailableError, match="under way"):
+    with only_one(home.root / ".monitor.lock", "a cycle", "x"), pytest.raises(UnavailableError, match="by x since"):
         monitor.run(home)
     assert monitor.run(home).exit_code == 0
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import shutil
 
 import msgspec
 import pytest
@@ -11,7 +14,7 @@ from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
 from services.scoring.champion import load_model
 from tests.unit.services import small_bundle
-from training.bundle import MANIFEST, bundle_path, digest_of, load_bundle
+from training.bundle import MANIFEST, bundle_path, digest_of, install, load_bundle
 from validation.rules import Expectation, Suite, request_suite
 
 OWN = Expectation(type="expect_column_values_to_be_between", kwargs={"column": "inflow_90d", "max_value": 99.0})
@@ -80,3 +83,22 @@ def test_a_suite_that_was_changed_or_a_format_to_come_is_not_loaded(home, tmp_pa
     (folder / "guard.json").write_bytes(b"{}")
     with pytest.raises(UnavailableError, match=r"guard\.json does not match its checksum"):
         load_bundle(folder)
+
+
+def test_a_full_disk_leaves_no_half_of_a_bundle(tmp_path, monkeypatch):
+    home = Home(root=tmp_path)
+    digest = small_bundle.make(home)
+    shutil.rmtree(home.bundles)
+    whole = shutil.copyfile
+
+    def full(source, target, **options):
+        if os.fspath(source).endswith("policy.toml"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(source, target, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            install(home, home.root / "candidate")
+    assert not home.bundles.exists() or list(home.bundles.iterdir()) == []
+    assert load_bundle(install(home, home.root / "candidate")).digest == digest

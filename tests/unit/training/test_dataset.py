@@ -6,10 +6,11 @@ import pyarrow as pa
 import pytest
 
 from services.scoring.policy_sections import KnockOut
-from training.dataset import LOANS_SQL, _fires, digest_of_table
+from training.dataset import _fires, digest_of_table
+from training.loans import choose_loans, rolling_start
 
 AS_OF = datetime(2025, 12, 1, tzinfo=UTC)
-REQUEST = "purchase_amount, term_months"
+REQUEST = ["purchase_amount", "term_months"]
 
 
 def at(text):
@@ -31,15 +32,14 @@ def loan(loan_id, decided, defaulted, observed, *, applicant=None, known=None, a
 
 @pytest.fixture
 def chosen(tmp_path):
-    def run(*loans, months=0):
+    def run(*loans, months=0, decided=()):
         path = str(tmp_path / "loans.parquet")
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")
             connection.register("given", pa.Table.from_pylist(list(loans)))
             connection.execute(f"copy given to '{path}'")
-            rows = connection.execute(
-                LOANS_SQL.format(request=REQUEST), {"loans": path, "as_of": AS_OF, "months": months}
-            ).to_arrow_table()
+        here = pa.Table.from_pylist(list(decided)) if decided else None
+        _, rows, _ = choose_loans(path, REQUEST, as_of=AS_OF, months=months, decided=here)
         return {row["loan_id"]: (row["excluded"], row["defaulted"]) for row in rows.to_pylist()}
 
     return run
@@ -95,6 +95,55 @@ def test_of_an_application_sent_twice_the_first_counts(chosen):
         loan("4", "2025-01-05", False, "2025-06-01", applicant="B"),
     )
     assert {name: excluded for name, (excluded, _) in found.items()} == {"1": "", "2": "duplicate", "3": "", "4": ""}
+
+
+def test_what_was_decided_here_counts_beside_the_table_by_its_last_outcome(chosen):
+    def outcome(loan_id, defaulted, observed, **more):
+        return loan(loan_id, "2025-01-05", defaulted, observed, known=observed, **more)
+
+    found = chosen(
+        loan("1", "2025-01-05", False, "2025-06-01"),
+        loan("Z", "2025-01-05", True, "2025-06-01", applicant="A_in both"),
+        decided=[
+            outcome("cured", True, "2025-05-01"),
+            outcome("cured", False, "2025-07-01"),
+            outcome("relapsed", False, "2025-05-01"),
+            outcome("relapsed", True, "2025-07-01"),
+            outcome("relapsed", False, "2025-12-02"),
+            outcome("in both", True, "2025-06-01"),
+        ],
+    )
+    assert found == {
+        "1": ("", False), "Z": ("", True), "cured": ("", False), "relapsed": ("", True), "in both": ("duplicate", True),
+    }  # fmt: skip
+
+
+def test_a_loan_of_the_table_that_is_named_by_its_decision_is_one_loan(chosen):
+    found = chosen(
+        loan("D", "2025-01-05", True, "2025-06-01", known="2025-08-01"),
+        decided=[loan("D", "2025-01-05", False, "2025-06-01", known="2025-06-01")],
+    )
+    assert found == {"D": ("", True)}
+
+
+def decided(*days, excluded=""):
+    when = pa.array([datetime.fromisoformat(day).replace(tzinfo=UTC) for day in days], pa.timestamp("us", "UTC"))
+    return pa.table({"event_timestamp": when, "excluded": [excluded] * len(days)})
+
+
+def test_the_window_that_rolls_holds_the_latest_fifth_from_the_first_of_a_month():
+    days = [f"2025-{month:02}-{day:02}" for month in range(1, 11) for day in (3, 17)]  # twenty loans in ten months
+    assert rolling_start(decided(*days)) == at("2025-08-01")  # number 16 of 20 is of 17 August
+    assert rolling_start(decided(*days, "2025-11-03", "2025-11-17")) == at("2025-09-01"), "it rolls on"
+    assert rolling_start(decided(*reversed(days))) == at("2025-08-01"), "whatever their order"
+
+
+def test_the_window_that_rolls_is_a_year_at_most_and_young_loans_do_not_move_it():
+    days = [f"{year}-{month:02}-15" for year in range(2010, 2026) for month in range(1, 13)]
+    assert rolling_start(decided(*days)) == at("2025-01-01"), "a fifth would be three years"
+    both = pa.concat_tables([decided("2025-01-05", "2025-02-05"), decided("2025-09-05", excluded="young")])
+    assert rolling_start(both) == at("2025-01-01")
+    assert rolling_start(decided("2025-09-05", excluded="young")) is None
 
 
 def test_rules_of_the_policy_ask_once_a_value_and_never_fire_on_the_unknown():

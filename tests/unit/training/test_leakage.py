@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from feature_repo.contract import FeatureSpec
 from feature_repo.errors import GateError
-from training.leak import Limits
+from training.leak import Leak, Limits
 from training.leakage import check_leakage, require_no_leak
 
 LOANS = Path(__file__).resolve().parents[4] / "shared" / "data" / "lendingclub" / "loans_2007_2011.parquet"
@@ -93,6 +93,18 @@ def test_a_column_written_after_the_decision_is_found(column, kind, categories, 
     leaks = check_leakage(specs, values, defaulted, seed=3)
     assert {leak.feature for leak in leaks} == {"leaked"}
     assert any(leak.test == test and why in leak.why for leak in leaks)
+
+
+def test_who_knows_the_source_may_vouch_for_a_feature_and_for_no_other():
+    leaks = (
+        Leak("score", "alone", 0.9, 0.88, 0.85, "too good"),
+        Leak("fees", "jump", 0.2, 0.15, 0.12, "adds too much"),
+    )
+    with pytest.raises(GateError, match=r"leakage: score: too good; fees: adds too much\..*--sound FEATURE=REASON"):
+        require_no_leak(leaks)
+    with pytest.raises(GateError, match=r"leakage: fees: adds too much\. "):
+        require_no_leak(leaks, {"score": "another lender's score, dated before the decision"})
+    require_no_leak(leaks, {"score": "x", "fees": "y"})
 
 
 def test_late_fees_are_found_because_they_add_more_than_an_independent_score_would():

@@ -1,7 +1,10 @@
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from feature_repo.home import Home
@@ -9,16 +12,19 @@ from tests.unit.services import small_bundle
 from tests.unit.services.harness import CONTRACT
 from training.bundle import bundle_path, load_bundle
 from training.columns import Column, encode
+from training.dataset import Dataset
 from training.promotion_checks import (
     brier_difference,
     bundle_lines,
+    champion_line,
     decode,
     difference_lines,
     guard_line,
+    lost_features,
     scores,
     seconds_per_score,
 )
-from training.promotion_gate import DEFAULT_GATE, read_gate
+from training.promotion_gate import DEFAULT_GATE, GateLine, read_gate
 from training.uncertainty import auc_difference
 from validation.guard import Guard
 
@@ -159,3 +165,24 @@ def test_loans_are_scored_one_by_one_as_in_service(bundle):
     assert found.tolist() == [
         bundle.scorer.score({name: column[row] for name, column in values.items()}).pd for row in range(3)
     ]
+
+
+def test_a_feature_is_lost_that_is_not_there_or_for_most_loans_not_any_more():
+    names = ["whole", "rare", "ended", "gone", "first"]
+    before, oot = 10, 10
+    there = {"whole": (10, 10), "rare": (2, 1), "ended": (9, 4), "gone": (9, 0), "first": (0, 6)}
+    table = pa.table(
+        {
+            "event_timestamp": pa.array(
+                [datetime(2025, 1, 1)] * before + [datetime(2025, 2, 1)] * oot, pa.timestamp("us")
+            )
+        }
+        | {name: [1.0] * n + [None] * (before - n) + [1.0] * m + [None] * (oot - m) for name, (n, m) in there.items()}
+    )
+    start = datetime(2025, 2, 1, tzinfo=UTC)
+    dataset = Dataset(table, (), start, start, {}, "", "")
+    scorer = SimpleNamespace(features=(*names, "unheard_of"))
+    assert lost_features(dataset, scorer) == ("ended", "gone", "unheard_of")
+    line = champion_line(("gone",), "version 1", uncompared=False)
+    assert (line.value, line.passed) == (1, False)
+    assert champion_line((), "version 1", uncompared=False) == GateLine("champion_features", 0, 0, True)

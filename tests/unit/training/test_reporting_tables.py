@@ -15,6 +15,7 @@ from training.reporting.contents import contents
 from training.reporting.drivers import drivers
 from training.reporting.rivals import compare, truth
 from training.reporting.tables import by_band, by_segment, by_vintage, confusion, gains, row
+from training.scored import ScoredLoans
 from training.uncertainty import Interval
 
 PD = [0.02, 0.04, 0.05, 0.10, 0.20, 0.30, 0.40, 0.60]
@@ -75,6 +76,16 @@ def test_vintages_are_months_up_to_a_year_and_quarters_beyond():
 def test_bands_are_of_fifty_points():
     sample = scored([1 / 31, 0.5], [True, False])
     assert [(one.name, one.loans) for one in by_band(sample)] == [("500 to 549", 1), ("700 to 749", 1)]
+
+
+def test_no_band_reaches_beyond_where_scores_end():
+    sample = ScoredLoans(
+        decided=np.array(["2025-01-01"] * 3, "M8[us]"),
+        pd=np.array([0.01, 0.02, 0.03]),
+        score=np.array([850, 820, 700]),
+        defaulted=np.array([False, True, False]),
+    )
+    assert [one.name for one in by_band(sample, 850)] == ["700 to 749", "800 to 849", "850"]
 
 
 def test_small_segments_are_told_together_and_large_ones_come_first():

@@ -1,7 +1,11 @@
+import sqlite3
+
+import msgspec
 import numpy as np
 import pytest
+from optuna.distributions import IntDistribution
 
-from feature_repo.errors import InputError
+from feature_repo.errors import InputError, UnavailableError
 from tests.unit.training.conftest import sample
 from training.folds import expanding_folds
 from training.model import Parameters
@@ -91,6 +95,37 @@ def test_a_longer_search_of_before_does_not_change_a_shorter_one(columns, tmp_pa
 def test_any_seed_is_one_and_no_time_is_enough_for_the_first(columns, tmp_path):
     chosen = searched(columns, tmp_path, seed=20_261_124, trials=2, timeout=0.0)
     assert [trial.parameters for trial in chosen.trials] == [FEW]
+
+
+@pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0" + bytes(84)], ids=["text", "head"])
+def test_a_damaged_study_is_one_line_that_names_its_file(columns, tmp_path, content):
+    (tmp_path / "search.db").write_bytes(content * 50)
+    with pytest.raises(UnavailableError, match=r"search\.db .*move the file aside") as told:
+        searched(columns, tmp_path, trials=1)
+    assert "\n" not in str(told.value)
+    (tmp_path / "search.db").unlink()
+    assert len(searched(columns, tmp_path, trials=1).trials) == 1
+
+
+def test_a_study_that_cannot_be_written_is_one_line_too(columns, tmp_path):
+    with pytest.raises(UnavailableError, match=r"none.search\.db "):
+        searched(columns, tmp_path, storage=tmp_path / "none" / "search.db")
+
+
+def test_a_trial_that_lost_its_record_is_tried_again(columns, tmp_path):
+    first = searched(columns, tmp_path, trials=1)
+    with sqlite3.connect(tmp_path / "search.db") as study:
+        study.execute("delete from trial_intermediate_values")
+    assert outcome(searched(columns, tmp_path, trials=1)) == outcome(first)
+
+
+def test_another_space_is_another_search(columns, tmp_path, monkeypatch):
+    import training.search as search
+
+    before = searched(columns, tmp_path, trials=2)
+    monkeypatch.setitem(search._SPACE, "max_depth", IntDistribution(5, 6))
+    after = searched(columns, tmp_path, trials=2, parameters=msgspec.structs.replace(FEW, max_depth=5))
+    assert [trial.parameters.max_depth >= 5 for trial in before.trials + after.trials] == [False] * 2 + [True] * 2
 
 
 def test_without_trials_only_the_rounds_are_chosen(columns):

@@ -8,7 +8,15 @@ from scipy.stats import ks_2samp, norm, t
 from sklearn.metrics import roc_auc_score
 
 from feature_repo.errors import InputError
-from training.uncertainty import Interval, auc_difference, auc_interval, bootstrap, ks_interval, paired_auc_bootstrap
+from training.uncertainty import (
+    Interval,
+    auc_difference,
+    auc_interval,
+    bootstrap,
+    ks_interval,
+    paired_auc_bootstrap,
+    share_interval,
+)
 
 
 def samples(seed, n=600, bads=80, shift=1.0, noise=0.7):
@@ -137,6 +145,16 @@ def test_grouping_pds_hardly_moves_the_kss_interval(monkeypatch):
     each = ks_interval(defaulted, a, seed=0)
     assert (grouped.low, grouped.high) == pytest.approx((each.low, each.high), abs=0.004)
     assert grouped.estimate == each.estimate
+
+
+@given(
+    st.integers(0, 5000).flatmap(lambda n: st.tuples(st.integers(0, n + 1), st.just(n + 1))),
+    st.sampled_from([0.5, 0.95]),
+)
+def test_a_shares_interval_holds_the_share_itself(sample, level):
+    found, n = sample
+    for one in (share_interval(found, n, level), share_interval(0, n, level), share_interval(n, n, level)):
+        assert 0 <= one.low <= one.estimate <= one.high <= 1
 
 
 def test_perfect_separation_is_no_proof_of_perfection():

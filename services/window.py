@@ -1,0 +1,55 @@
+"""Where the out-of-time window of a retraining starts: it rolls on with the loans, and never back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from feature_repo import registry
+from feature_repo.errors import InputError, UnavailableError
+from feature_repo.home import Home
+from services import decided_loans, intake
+from training.bundle import read_champion
+from training.loans import choose_loans, rolling_start
+from training.promotion_record import now
+from training.tracking import Tracking
+
+
+def window_start(home: Home, *, as_of: datetime, months: int) -> datetime:
+    """Return the start of the window for loans known by an instant; see `training.loans.rolling_start`.
+
+    It is never before the champion's own: that one has learned from the loans before, and on those it would be compared
+    as nobody who decides on strangers ever is.
+
+    Parameters
+    ----------
+    as_of : datetime
+        UTC; outcomes observed by then count.
+    months : int
+        Months after a decision in which a default counts.
+
+    Raises
+    ------
+    InputError
+        If no loan counts yet, or nothing was ingested.
+    GateError
+        If a source table fails its gate.
+    """
+    intake.require_gated(home)
+    request = registry.request_specs(home)
+    decided = decided_loans.read(home, request, as_of=as_of, loaded_by=now())
+    names = [spec.name for spec in request]
+    _, known, _ = choose_loans(home.source_glob("loans"), names, as_of=as_of, months=months, decided=decided)
+    start = rolling_start(known)
+    if start is None:
+        raise InputError(f"no loan's outcome is known by {as_of:%Y-%m-%d}: there is nothing to learn from yet")
+    standing = _champions(home)
+    return max(start, standing) if standing else start
+
+
+def _champions(home: Home) -> datetime | None:
+    """Return where the champion's window started; None if there is none, or MLflow does not know it."""
+    try:
+        start = Tracking(home).params(read_champion(home).run_id).get("oot_start", "")
+    except UnavailableError:
+        return None
+    return datetime.fromisoformat(start) if start else None

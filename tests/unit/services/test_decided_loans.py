@@ -1,0 +1,124 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from feature_repo.errors import UnavailableError
+from feature_repo.home import Home
+from monitoring.decision_log import DecisionLog, Source
+from monitoring.outcomes import Outcome, Outcomes
+from services import decided_loans
+from tests.unit.monitoring.test_decision_log import DAY, START, record
+from tests.unit.services.harness import CONTRACT
+
+REQUEST = CONTRACT.request
+ASKED = {"purchase_amount": 3500.0, "term_months": 12, "loan_purpose": "car", "annual_income": 1.0}
+LATER = START + 400 * DAY
+
+
+def decision(number, **changes):
+    features = {"v": Source(START, {"a": 0.1}), "request": Source(None, ASKED)}
+    return record(number, **{"features": features, "applicant_id": f"A{number}"} | changes)
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(root=tmp_path)
+
+
+@pytest.fixture
+def book(home):
+    """Log decisions and their outcomes, and return what training reads of them."""
+    log = DecisionLog(home.decision_log_url)
+
+    def run(*told, as_of=LATER, loaded_by=None):
+        for number, outcome, days, changes in told:
+            one = decision(number, **changes)
+            if log.get(one.decision_id) is None:
+                log.append(one)
+            given = Outcome(outcome=outcome, observed_at=START + days * DAY, decision_id=one.decision_id)
+            assert [taken.status for taken in Outcomes(log.database).store([given])] == ["stored"]
+        loaded_by = loaded_by or datetime.now(UTC)
+        return decided_loans.read(home, REQUEST, as_of=as_of, loaded_by=loaded_by)
+
+    yield run
+    log.close()
+
+
+def test_an_outcome_of_an_approval_is_a_loan_as_it_was_asked_for_at_the_homes_instant(book):
+    (row,) = book((1, "DEFAULTED", 90, {})).to_pylist()
+    assert row == {
+        "loan_id": decision(1).decision_id,
+        "applicant_id": "A1",
+        "event_timestamp": START,
+        "created_timestamp": START + 90 * DAY,
+        "purchase_amount": 3500.0,
+        "term_months": 12,
+        "loan_purpose": "car",
+        "defaulted": True,
+        "outcome_observed_at": START + 90 * DAY,
+    }
+
+
+def test_what_was_not_approved_or_not_yet_observed_is_no_loan(book, home):
+    found = book(
+        (1, "REPAID", 10, {"recommendation": "DECLINED"}),
+        (2, "REPAID", 10, {"recommendation": "MANUAL_REVIEW"}),
+        (3, "REPAID", 20, {}),
+        (4, "REPAID", 10, {}),
+        as_of=START + 15 * DAY,
+    )
+    assert found["applicant_id"].to_pylist() == ["A4"]
+
+
+def test_what_was_read_once_is_read_again_whatever_is_loaded_later(book):
+    first = book((1, "REPAID", 10, {}), (2, "REPAID", 10, {}))
+    by = datetime.now(UTC)
+    later = book((1, "DEFAULTED", 20, {}), (3, "REPAID", 5, {}))
+    assert later.num_rows == 4
+    assert book(loaded_by=by).equals(first)
+    assert book(loaded_by=by - timedelta(days=1)) is None
+
+
+def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
+    assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_approvals_without_a_word_are_counted_once_their_window_is_over(book, home):
+    book((1, "REPAID", 10, {}), (2, "REPAID", 200, {}))
+    log = DecisionLog(home.decision_log_url)
+    log.append(decision(3))
+    log.append(decision(4, recommendation="DECLINED"))
+    log.append(decision(5, as_of=START + DAY))
+    log.close()
+
+    def silent(as_of, months):
+        return decided_loans.unreported(home, as_of=as_of, loaded_by=datetime.now(UTC), months=months)
+
+    end = START.replace(month=12)
+    assert silent(end, 6) == 1 + 1, "number 3, and number 2, whose outcome is observed later"
+    assert silent(end - timedelta(seconds=1), 6) == 0
+    assert silent(LATER, 6) == 2
+    assert silent(START, 0) == 3
+    assert decided_loans._months_before(datetime(2026, 3, 31, tzinfo=UTC), 1) == datetime(2026, 2, 28, tzinfo=UTC)
+    assert decided_loans._months_before(datetime(2026, 1, 15, tzinfo=UTC), 13) == datetime(2024, 12, 15, tzinfo=UTC)
+
+
+def test_the_gate_of_the_loans_table_is_asked(book, home):
+    sound = book((1, "REPAID", 10, {}), (2, "DEFAULTED", 20, {}))
+    assert decided_loans.check(home, sound, REQUEST, LATER).passed
+    place = sound.column_names.index("term_months")
+    poisoned = sound.set_column(place, "term_months", [[12, 1000]])
+    result = decided_loans.check(home, poisoned, REQUEST, LATER)
+    assert [(finding.column, finding.unexpected) for finding in result.failures] == [("term_months", 1)]
+    assert not decided_loans.check(home, sound, REQUEST, START + 15 * DAY).passed, "observed after all was known"
+
+
+def test_a_record_of_another_form_and_a_damaged_log_are_one_line(book, home, tmp_path):
+    book((1, "REPAID", 10, {"applicant_id": "A"}))
+    with pytest.raises(UnavailableError, match="0190aaaa-0000-7000-8000-000000000002 was logged in a form"):
+        book((2, "REPAID", 10, {"features": {"v": Source(None, {})}}))
+    (tmp_path / "damaged.db").write_bytes(b"no database" * 100)
+    damaged = Home(root=home.root, log_override=f"sqlite:///{tmp_path / 'damaged.db'}")
+    with pytest.raises(UnavailableError, match=r"decision log .*damaged\.db"):
+        decided_loans.read(damaged, REQUEST, as_of=LATER, loaded_by=LATER)
