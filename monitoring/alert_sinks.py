@@ -8,6 +8,7 @@ the Base64 of the HMAC-SHA256 of ``<id>.<timestamp>.<body>``, so that a receiver
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -16,21 +17,24 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import msgspec
-import urllib3
 
 from feature_repo.errors import InputError, UnavailableError
 from monitoring.alerts import Book, Notice
 from monitoring.monitor_settings import Sinks, Webhook
 
-Sink = Callable[[Notice], None]
-"""Takes one notice; raises UnavailableError if it cannot now, InputError if it never will."""
+Sink = Callable[[Notice, float], None]
+"""Takes one notice within so many seconds; raises UnavailableError if it cannot now, InputError if it never will."""
 _PREFIX = "whsec_"
 _LEVELS = {"critical": logging.ERROR, "warning": logging.WARNING}
 _REFUSED = (400, 413, 422)
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
-_PATIENCE = 30.0  # s of one sink in one cycle
+_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # s between attempts
+PATIENCE = 30.0
+"""Seconds that one sink has in one cycle."""
 _logger = logging.getLogger(__name__)
 
 
@@ -86,15 +90,13 @@ def deliver(book: Book, sinks: Mapping[str, Sink], save: Callable[[], None]) -> 
     """
     troubles: dict[str, str] = {}
     for name, sink in sinks.items():
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + PATIENCE
         waiting = book.waiting.get(name, [])
         told = 0
         try:
             for notice in waiting:
-                if time.monotonic() >= until:
-                    raise UnavailableError(f"took more than {_PATIENCE:.0f} s")
                 try:
-                    sink(notice)
+                    sink(notice, until - time.monotonic())
                 except InputError as error:
                     troubles[name] = str(error)
                     book.dropped[name] = book.dropped.get(name, 0) + 1
@@ -107,7 +109,7 @@ def deliver(book: Book, sinks: Mapping[str, Sink], save: Callable[[], None]) -> 
     return troubles
 
 
-def to_log(notice: Notice) -> None:
+def to_log(notice: Notice, _seconds: float) -> None:
     """Write a notice to the log of this process."""
     _logger.log(_LEVELS[notice.severity] if notice.kind != "is over" else logging.INFO, "%s", notice.line())
 
@@ -118,11 +120,13 @@ class _File:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __call__(self, notice: Notice) -> None:
+    def __call__(self, notice: Notice, _seconds: float) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as stream:
-                stream.write(msgspec.json.encode(notice) + b"\n")
+            with self._path.open("a+b") as stream:
+                stream.seek(max(stream.seek(0, os.SEEK_END) - 1, 0))
+                torn = stream.read(1) not in (b"", b"\n")  # by a disk that was full
+                stream.write(b"\n" * torn + msgspec.json.encode(notice) + b"\n")
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
@@ -130,50 +134,43 @@ class _File:
 
 
 class _Hook:
-    """Posts notices, signed, with a bounded number of attempts, following nobody's redirection."""
+    """Posts notices, signed, with a bounded number of attempts in a bounded time, following nobody's redirection."""
 
     def __init__(self, name: str, webhook: Webhook, key: bytes) -> None:
-        self._name, self._url, self._key = name, webhook.url, key
-        retries = urllib3.Retry(
-            total=webhook.attempts - 1,
-            redirect=0,
-            raise_on_redirect=False,
-            allowed_methods=None,
-            status_forcelist=_AGAIN,
-            raise_on_status=False,
-            backoff_factor=0.2,
-            backoff_max=2.0,
-            respect_retry_after_header=False,
-        )
-        timeout = urllib3.Timeout(connect=webhook.timeout_seconds, read=webhook.timeout_seconds)
-        self._pool = urllib3.PoolManager(retries=retries, timeout=timeout)
+        self._webhook, self._key = webhook, key
+        url = urlsplit(webhook.url)
+        self._where = f"webhook {name} ({url.scheme}://{url.hostname})"  # path and query may hold a token
 
-    def __call__(self, notice: Notice) -> None:
-        body = msgspec.json.encode(notice)
+    def __call__(self, notice: Notice, seconds: float) -> None:
         try:
-            answer = self._pool.request(
-                "POST",
-                self._url,
-                body=body,
-                headers=signed(self._key, notice.id, body),
-                redirect=False,
-                preload_content=False,
-            )
-            answer.close()  # what it says beside its status does not matter, however long it is
-        except urllib3.exceptions.HTTPError as error:
-            cause = getattr(error, "reason", None) or error
-            raise UnavailableError(f"{self._where()} cannot be reached: {type(cause).__name__}") from None
-        if answer.status in _REFUSED:
-            raise InputError(
-                f"{self._where()} refused notice {notice.id} with {answer.status}, and never gets it again"
-            )
-        if not 200 <= answer.status < 300:
-            raise UnavailableError(f"{self._where()} answered {answer.status}")
+            status = asyncio.run(self._post(notice, seconds))
+        except TimeoutError:
+            raise UnavailableError(f"{self._where} did not answer in time") from None
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"{self._where} cannot be reached: {type(error).__name__}") from None
+        if status in _REFUSED:
+            raise InputError(f"{self._where} refused notice {notice.id} with {status}, and never gets it again")
+        if not 200 <= status < 300:
+            raise UnavailableError(f"{self._where} answered {status}")
 
-    def _where(self) -> str:
-        """Return the address without path and query, which may hold a token."""
-        url = urllib3.util.parse_url(self._url)
-        return f"{url.scheme}://{url.netloc}"
+    async def _post(self, notice: Notice, seconds: float) -> int:
+        """Return the status of the last answer; what else an answer says does not matter, however long it is."""
+        body, settings = msgspec.json.encode(notice), self._webhook
+        async with (
+            asyncio.timeout(seconds),  # a timeout of the client is one of each read, of which there may be many
+            httpx.AsyncClient(timeout=settings.timeout_seconds, follow_redirects=False) as client,
+        ):
+            for attempt in range(1, settings.attempts + 1):
+                try:
+                    headers = signed(self._key, notice.id, body)
+                    async with client.stream("POST", settings.url, content=body, headers=headers) as answer:
+                        if answer.status_code not in _AGAIN or attempt == settings.attempts:
+                            return answer.status_code
+                except httpx.HTTPError:
+                    if attempt == settings.attempts:
+                        raise
+                await asyncio.sleep(min(_PAUSE * 2**attempt, _LONGEST_PAUSE))
+        raise AssertionError("there is one attempt at least")
 
 
 def signed(key: bytes, name: str, body: bytes, at: int | None = None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from feature_repo.errors import InputError
+from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import write_atomically
 from monitoring.monitor_settings import AlertSettings, Rule, Severity
 from monitoring.readings import Reading
@@ -23,11 +23,13 @@ from monitoring.readings import Reading
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Kind = Literal["begins", "goes on", "is over"]
 MOST_KEPT = 1000
+FORGOTTEN = timedelta(days=28)
+"""After so long without a reading an alert is over: as long as the longest time that is watched."""
 _IN_A_LINE = 3
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that is met, or was until a moment ago.
+    """A rule that is met, or was not long ago.
 
     Parameters
     ----------
@@ -37,8 +39,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         Of the reading when it was last met.
     words : str
         What was found then.
-    since, seen, told : datetime
+    since, met, told : datetime
         When it began, when it was last met, when it was last told; wall clock, UTC.
+    quiet_since : datetime or None
+        Since when readings have said that it is not met; None if the last one did not, or there was none.
     retrained : bool
         Whether it led to a retraining already.
     """
@@ -50,8 +54,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     runbook: str
     since: Instant
-    seen: Instant
+    met: Instant
     told: Instant
+    quiet_since: Instant | None = None
     retrained: bool = False
 
 
@@ -121,13 +126,17 @@ def read_book(path: Path) -> Book:
     ------
     InputError
         If the file is damaged.
+    UnavailableError
+        If it cannot be read.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Book)
     except FileNotFoundError:
         return Book()
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{path} is damaged ({error}): delete it, and alerts that go on are told once more") from None
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
 def write_book(path: Path, book: Book) -> None:
@@ -145,8 +154,9 @@ def update(
 ) -> list[Notice]:
     """Hold readings against rules, bring the book up to date, and return what is new to tell.
 
-    An alert of which there is no reading any more goes on for the quiet hours, and is then over: a feature that is gone
-    does not alert for ever, and one missing reading does not end what the next finds again.
+    An alert is over when readings have said for the quiet hours that it is not met. Where there is no reading, because
+    a step failed or there were too few decisions, nothing is known and it goes on; until it is forgotten, since a
+    feature that is gone would never be read again.
 
     Parameters
     ----------
@@ -155,12 +165,14 @@ def update(
     at : datetime
         Wall clock, UTC.
     """
-    met = {
-        f"{name}/{reading.subject}": (name, rule, reading)
-        for reading in readings
-        for name, rule in rules.items()
-        if rule.enabled and rule.reading == reading.name and rule.is_met(reading.value)
-    }
+    met: dict[str, tuple[str, Rule, Reading]] = {}
+    quiet: set[str] = set()
+    for reading in readings:
+        for name, rule in rules.items():
+            if rule.reading == reading.name:
+                is_met = rule.enabled and rule.is_met(reading.value)
+                met |= {f"{name}/{reading.subject}": (name, rule, reading)} if is_met else {}
+                quiet |= set() if is_met else {f"{name}/{reading.subject}"}
     changed: dict[tuple[str, Kind], list[Alert]] = {}
     for key, (name, rule, reading) in met.items():
         known = book.alerts.get(key)
@@ -172,17 +184,17 @@ def update(
             value=reading.value,
             words=reading.words,
             runbook=rule.runbook,
-            since=known.since if known else at,
-            seen=at,
-            told=known.told if known and not is_due else at,
+            since=min(known.since, at) if known else at,
+            met=at,
+            told=min(known.told, at) if known and not is_due else at,
             retrained=known.retrained if known else False,
         )
         if known is None or is_due:
             changed.setdefault((name, "goes on" if known else "begins"), []).append(alert)
     for key in [key for key in book.alerts if key not in met]:
-        if at - book.alerts[key].seen >= timedelta(hours=settings.quiet_hours):
-            over = book.alerts.pop(key)
-            changed.setdefault((over.rule, "is over"), []).append(over)
+        alert = book.alerts[key] = _not_met(book.alerts[key], key in quiet, at)
+        if _is_over(alert, settings, at):
+            changed.setdefault((alert.rule, "is over"), []).append(book.alerts.pop(key))
     notices = [_notice(kind, at, of) for (_, kind), of in changed.items()]
     _queue(book, notices, sinks)
     return notices
@@ -199,6 +211,17 @@ def _queue(book: Book, notices: list[Notice], sinks: Sequence[str]) -> None:
             book.dropped[sink] = book.dropped.get(sink, 0) + excess
 
 
+def _not_met(alert: Alert, is_quiet: bool, at: datetime) -> Alert:
+    """Return an alert after a cycle in which it was not met, or nothing was known of it."""
+    since = min(alert.quiet_since or at, at) if is_quiet else None
+    return msgspec.structs.replace(alert, quiet_since=since, met=min(alert.met, at))
+
+
+def _is_over(alert: Alert, settings: AlertSettings, at: datetime) -> bool:
+    is_quiet = alert.quiet_since is not None and at - alert.quiet_since >= timedelta(hours=settings.quiet_hours)
+    return is_quiet or at - alert.met >= FORGOTTEN
+
+
 def _is_due(alert: Alert, settings: AlertSettings, at: datetime) -> bool:
     return settings.remind_hours > 0 and at - alert.told >= timedelta(hours=settings.remind_hours)
 
@@ -206,7 +229,7 @@ def _is_due(alert: Alert, settings: AlertSettings, at: datetime) -> bool:
 def _notice(kind: Kind, at: datetime, of: Sequence[Alert]) -> Notice:
     first = of[0]
     return Notice(
-        id=sha256(f"{first.rule}/{kind}/{at.isoformat()}".encode()).hexdigest()[:32],
+        id=sha256("/".join([kind, at.isoformat(), *map(key_of, of)]).encode()).hexdigest()[:32],
         kind=kind,
         at=at,
         rule=first.rule,

@@ -179,4 +179,4 @@ def _instants(instants: tuple[datetime | None, ...]) -> NDArray[np.datetime64]:
 
 
 def _is_absent(record: _Record, view: str) -> bool:
-    return view not in record.views or record.views[view].status != "PRESENT"
+    return view in record.views and record.views[view].status != "PRESENT"

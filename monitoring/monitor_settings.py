@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
-from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
 
 from feature_repo.errors import InputError
 from feature_repo.home import Home
@@ -35,7 +34,7 @@ Count = Annotated[int, Meta(ge=1)]
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Hours = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
-_LOOPBACK = {"127.0.0.1", "[::1]", "localhost"}
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -172,10 +171,12 @@ def _check(settings: MonitorSettings, file: Path) -> None:
             raise InputError(f"{file}: rules.{name}: give one of at_least and at_most")
     for name, webhook in settings.sinks.webhooks.items():
         try:
-            url = parse_url(webhook.url)
-        except LocationParseError:
+            url = urlsplit(webhook.url)
+            is_safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in _LOOPBACK)
+            is_whole = bool(url.hostname) and url.port != 0
+        except ValueError:
             raise InputError(f"{file}: sinks.webhooks.{name}.url is no URL") from None
-        if not url.host or not (url.scheme == "https" or (url.scheme == "http" and url.host in _LOOPBACK)):
+        if not is_safe or not is_whole:
             raise InputError(f"{file}: sinks.webhooks.{name}.url: write https://host/path")
-        if url.auth:
+        if url.username is not None or url.password is not None:
             raise InputError(f"{file}: sinks.webhooks.{name}.url: no user or password here; notices are signed")

@@ -64,7 +64,6 @@ def measure_log(
     performance_months: int,
     reported_after_months: int,
     since: datetime,
-    expected_auc: float | None = None,
     least_loans: int = LEAST_LOANS,
     least_bads: int = LEAST_BADS,
 ) -> PerformanceReport:
@@ -85,8 +84,6 @@ def measure_log(
         once it has.
     since : datetime
         Wall clock, UTC.
-    expected_auc : float or None
-        AUC of the model in service when it was trained.
     least_loans, least_bads : int
         Below which discrimination is not measured.
 
@@ -110,15 +107,44 @@ def measure_log(
         reported_after_months=reported_after_months,
         least_loans=least_loans,
         least_bads=least_bads,
-        expected_auc=expected_auc,
         matured=loans.of("all", np.ones(len(loans), bool)),
-        models=tuple(loans.of(name, loans.model == name) for name in np.unique(loans.model).tolist()),
-        bands=tuple(loans.of(name, loans.band == place) for place, name in enumerate(BANDS)),
+        models=tuple(loans.of(name, loans.model == name) for name in sorted(set(loans.model.tolist()), key=_by_number)),
+        bands=tuple(loans.of(name, loans.band == place, is_ranked=False) for place, name in enumerate(BANDS)),
         vintages=tuple(loans.vintage(name, counts) for name, counts in sorted(tally.vintages.items())),
         months=mixes.months(),
         current=current,
         previous=previous,
     )
+
+
+def expected_auc(pd: Floats) -> float:
+    """Return the AUC that loans would have on average if each defaulted with its PD: what ranking them can give at all.
+
+    Loans that were approved have PDs close to one another, and are ranked less well than all that applied, however good
+    the model is; an AUC is compared with this, and not with that of another population. Ties count half.
+
+    Parameters
+    ----------
+    pd : ndarray of float64, shape (n,)
+        Probabilities of default, above 0 and below 1, two at least.
+
+    References
+    ----------
+    .. [1] van Klaveren, Gönen, Steyerberg and Vergouwe, "A new concordance measure for risk prediction models in
+       external validation settings", Statistics in Medicine 35, 2016: the model-based concordance.
+
+    Examples
+    --------
+    >>> round(expected_auc(np.array([0.1, 0.3])), 4)  # 0.3 x 0.9 / (0.3 x 0.9 + 0.1 x 0.7)
+    0.7941
+    """
+    values, places, counts = np.unique(pd, return_inverse=True, return_counts=True)
+    bads = np.bincount(places, pd, len(values))
+    goods = counts - bads
+    below = np.cumsum(goods) - goods
+    itself = float(np.sum(pd * (1 - pd)))
+    ranked = float(np.sum(bads * (below + goods / 2))) - itself / 2
+    return ranked / (float(bads.sum() * goods.sum()) - itself)
 
 
 def ratio(bads: int, expected: float) -> Ratio:
@@ -175,17 +201,20 @@ class _Tally:
         rows = over & known
         defaulted = page.outcome == DEFAULTED
         if self._counted:
-            defaulted &= page.observed_at < over_at(page.as_of, np.full(len(rows), float(self._counted)))
+            defaulted &= page.observed_at <= over_at(page.as_of, np.full(len(rows), float(self._counted)))
         if rows.any():
             self.matured.append((page.pd[rows], defaulted[rows], vintage[rows], page.model_version[rows]))
 
     def _matures(self, page: Results) -> Instants:
         """Return when either outcome is known of each loan; NaT of declined ones, which have no terms."""
+        known = over_at(page.as_of, page.term_months) + GRACE
         if self._reported:
-            months = max(self._reported, self._counted)
-            return over_at(page.as_of, np.where(np.isnan(page.term_months), np.nan, float(months)))
-        ended = over_at(page.as_of, page.term_months) + GRACE
-        return np.maximum(ended, over_at(page.as_of, np.full(len(ended), float(self._counted))))
+            known = np.minimum(known, over_at(page.as_of, np.full(len(known), float(self._reported))))
+        return np.maximum(known, over_at(page.as_of, np.full(len(known), float(self._counted))))
+
+
+def _by_number(version: str) -> tuple[int, str]:
+    return len(version), version
 
 
 class _Loans:
@@ -202,8 +231,8 @@ class _Loans:
     def __len__(self) -> int:
         return len(self._pd)
 
-    def of(self, name: str, rows: Bools) -> Matured:
-        """Return what some of them show."""
+    def of(self, name: str, rows: Bools, is_ranked: bool = True) -> Matured:
+        """Return what some of them show; within a score band loans are too much alike to be ranked."""
         pd, defaulted = self._pd[rows], self._defaulted[rows]
         n, bads = len(pd), int(defaulted.sum())
         if not n:
@@ -218,7 +247,7 @@ class _Loans:
                 ratio=None,
             )
         rate = binomtest(bads, n).proportion_ci(_LEVEL)
-        enough = n >= self._least_loans and min(bads, n - bads) >= self._least_bads
+        enough = is_ranked and n >= self._least_loans and min(bads, n - bads) >= self._least_bads
         return Matured(
             name=name,
             loans=n,

@@ -30,11 +30,14 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     auc, ks, ece, brier : float
         In 0..1; ``_low`` and ``_high`` are the ends of 95 % intervals.
+    expected_auc : float
+        AUC that they would have on average if their PDs were right.
     """
 
     auc: float
     auc_low: float
     auc_high: float
+    expected_auc: float
     ks: float
     ks_low: float
     ks_high: float
@@ -140,8 +143,6 @@ class PerformanceReport(msgspec.Struct, frozen=True, kw_only=True):
         Months after a decision in which a default counts, and by which both outcomes are reported; see `measure_log`.
     least_loans, least_bads : int
         Matured loans and bads below which nothing is measured.
-    expected_auc : float or None
-        AUC that the model in service had out of time when it was trained, in 0..1.
     matured : Matured
         All of them.
     models, bands : tuple of Matured
@@ -160,7 +161,6 @@ class PerformanceReport(msgspec.Struct, frozen=True, kw_only=True):
     reported_after_months: int
     least_loans: int
     least_bads: int
-    expected_auc: float | None
     matured: Matured
     models: tuple[Matured, ...]
     bands: tuple[Matured, ...]
@@ -196,18 +196,20 @@ class PerformanceReport(msgspec.Struct, frozen=True, kw_only=True):
             return Gauge(f"candor_performance_{name}", text, labels, registry=registry)
 
         gauge("report_timestamp_seconds", "When the report was made.").set(self.made_at.timestamp())
-        loans = gauge("matured_loans", "Loans that have matured and have an outcome.", "segment")
-        bad_rate = gauge("bad_rate", "Share of them that defaulted.", "segment")
-        expected = gauge("expected_bad_rate", "Mean PD that was said of them.", "segment")
-        measure = gauge("measure", "AUC, KS and others, of matured loans.", "segment", "measure")
-        for one in (self.matured, *self.models, *self.bands):
-            loans.labels(one.name).set(one.loans)
-            if one.bad_rate is not None and one.expected_rate is not None:
-                bad_rate.labels(one.name).set(one.bad_rate)
-                expected.labels(one.name).set(one.expected_rate)
-            if one.measures is not None:
-                for name, value in msgspec.structs.asdict(one.measures).items():
-                    measure.labels(one.name, name).set(value)
+        of = ("kind", "segment")
+        loans = gauge("matured_loans", "Loans that have matured and have an outcome.", *of)
+        bad_rate = gauge("bad_rate", "Share of them that defaulted.", *of)
+        expected = gauge("expected_bad_rate", "Mean PD that was said of them.", *of)
+        measure = gauge("measure", "AUC, KS and others, of matured loans.", *of, "measure")
+        for kind, some in (("all", (self.matured,)), ("model_version", self.models), ("band", self.bands)):
+            for one in some:
+                loans.labels(kind, one.name).set(one.loans)
+                if one.bad_rate is not None and one.expected_rate is not None:
+                    bad_rate.labels(kind, one.name).set(one.bad_rate)
+                    expected.labels(kind, one.name).set(one.expected_rate)
+                if one.measures is not None:
+                    for name, value in msgspec.structs.asdict(one.measures).items():
+                        measure.labels(kind, one.name, name).set(value)
         share = gauge("decisions_share", "Share of the period's decisions.", "recommendation")
         for name, count in (
             ("APPROVED", self.current.approved),

@@ -6,6 +6,7 @@ it names anew are written, so that whoever dies leaves either the state before o
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
-from feature_repo.errors import InputError
+from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import write_atomically
 from monitoring.log_reader import Mark
 from monitoring.profiles import Profile, from_bytes, to_bytes
@@ -24,6 +25,7 @@ MADE_AS = f"1, score bands cut at {EDGES}"
 _NAME = "index.json"
 _SUFFIX = ".cells"
 _SWEEP_AFTER = 3600  # s; a reader that has just read the index before this one still finds its files
+_logger = logging.getLogger(__name__)
 
 Cells = dict[Segment, Profile]
 
@@ -75,20 +77,25 @@ _cells = msgspec.msgpack.Decoder(list[_Cell])
 
 
 def read_index(folder: Path) -> Index:
-    """Return the index of a folder, an empty one if there is none, or if profiles are made otherwise by now.
+    """Return the index of a folder; an empty one if there is none, it is damaged, or profiles are made otherwise.
+
+    What an index does not name is made again from the log.
 
     Raises
     ------
-    InputError
-        If it is damaged.
+    UnavailableError
+        If it cannot be read.
     """
     path = folder / _NAME
     try:
         index = msgspec.json.decode(path.read_bytes(), type=Index)
     except FileNotFoundError:
         return Index()
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path} is damaged ({error}); delete it, and all is profiled again") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _logger.warning("%s is damaged (%s): all is profiled again", path, error)
+        return Index()
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be read: {error.strerror}") from None
     return index if index.made_as == MADE_AS else Index()
 
 
@@ -111,14 +118,17 @@ def read_cells(folder: Path, file: str) -> Cells:
     Raises
     ------
     InputError
-        If it is missing or damaged.
+        If it is missing or damaged; it is then made again from the log by the next run.
     """
     path = folder / file
     try:
         content = _cells.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it, and it is made again from the log") from None
-    return {cell.segment: from_bytes(cell.profile, str(path)) for cell in content}
+        return {cell.segment: from_bytes(cell.profile, str(path)) for cell in content}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): profile again") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, InputError) as error:
+        path.unlink(missing_ok=True)  # what is not there is made again
+        raise InputError(f"{path} was damaged ({error}) and is removed: profile again") from None
 
 
 def sweep(folder: Path, index: Index) -> None:

@@ -48,8 +48,6 @@ def update(home: Home) -> Updated:
 
     Raises
     ------
-    InputError
-        If the index is damaged.
     UnavailableError
         If the log is not there.
     """

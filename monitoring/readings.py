@@ -7,8 +7,8 @@ reading                  value, and whose it is
 ``drift_since_previous`` the same against the period before
 ``idle_hours``           hours since the last decision
 ``gate_failed``          1 or 0; of each gate, when it was last asked
-``auc_shortfall``        by how much the AUC of matured loans is below that of training, at the
-                         upper end of its interval
+``auc_shortfall``        by how much the AUC of matured loans, at the upper end of its interval, is
+                         below the one that they would have if their PDs were right
 ``ratio_low``            observed over expected defaults, at the lower end of its interval; of
                          all matured loans, and of each score band
 ``ratio_high``           the same at the upper end
@@ -18,13 +18,13 @@ reading                  value, and whose it is
 ``review_share``         share of the period's decisions that a person has to make
 ``absent_view``          the same that a view was stale or missing for; of each view
 ``guard_failed``         the same that the guard objected to
-``failed_step``          1 of each step of the cycle that did not run
+``failed_step``          1 of each step of the cycle that could not be taken, else 0
 ======================== ===================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -57,9 +57,11 @@ class Reading:
 
 
 def of_drift(report: DriftReport) -> Iterator[Reading]:
-    """Yield how far each feature has moved; those that are shown only have not."""
+    """Yield how far each feature has moved, where that can be told; those that are shown only have not."""
     for name, features, against in _sides(report):
         for one in features:
+            if one.status == "not_enough_data":
+                continue
             level = 0.0 if one.report_only else _LEVELS.get(one.status, 0.0)
             words = "; ".join(one.reasons[:_TOLD]) or f"PSI {one.psi:.3f}"
             words += f"; and {len(one.reasons) - _TOLD} more" if len(one.reasons) > _TOLD else ""
@@ -116,11 +118,11 @@ def of_performance(report: PerformanceReport, *, least: int, false_alarm: float)
     false_alarm : float
         Probability of a change of the approval rate by chance, above which it is none.
     """
-    matured, expected = report.matured, report.expected_auc
-    if matured.measures and expected is not None:
-        high = matured.measures.auc_high
+    matured = report.matured
+    if matured.measures:
+        high, expected = matured.measures.auc_high, matured.measures.expected_auc
         words = f"AUC of {matured.loans:,} matured loans is {matured.measures.auc:.3f} ({high:.3f} at most), "
-        yield Reading("auc_shortfall", "", expected - high, words + f"and was {expected:.3f} when trained")
+        yield Reading("auc_shortfall", "", expected - high, words + f"and {expected:.3f} by their own PDs")
     for one in (matured, *report.bands):
         yield from _of_ratio(one, report.least_bads)
     if report.ripe >= least:
@@ -157,7 +159,7 @@ def _of_answers(current: Mix, previous: Mix, least: int, false_alarm: float) -> 
         yield Reading(name, subject, count / n, f"{count / n:.1%} of {n:,} decisions {what}")
 
 
-def of_failures(failed: Mapping[str, str]) -> Iterator[Reading]:
-    """Yield the steps of a cycle that did not run, with their messages."""
-    for step, message in failed.items():
-        yield Reading("failed_step", step, 1.0, f"{step}: {message}")
+def of_steps(steps: Collection[str], failed: Mapping[str, str]) -> Iterator[Reading]:
+    """Yield of each step of a cycle whether it could not be taken, with its message."""
+    for step in dict.fromkeys([*steps, *failed]):
+        yield Reading("failed_step", step, float(step in failed), f"{step}: {failed.get(step, 'taken')}")

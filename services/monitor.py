@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 
 import msgspec
 
-from feature_repo.errors import CandorError, UnavailableError
+from feature_repo.errors import CandorError, InputError, UnavailableError
 from feature_repo.home import Home, write_atomically
 from monitoring import alerts, readings
 from monitoring.alert_gauges import gauges
@@ -31,6 +32,7 @@ from validation.runs import history
 Retrain = Callable[[str], str]
 """Trains and compares with the champion, for a reason; returns what came of it."""
 _HOUR = timedelta(hours=1)
+_STEPS = ("profiles", "drift", "performance", "gates", "alerts", "retrain")
 _logger = logging.getLogger(__name__)
 
 
@@ -53,23 +55,23 @@ def run(home: Home, retrain: Retrain | None = None) -> Cycle:
     sinks = make_sinks(settings.sinks, home.root)
     with only_one(home.root / ".monitor.lock", "a monitoring cycle", *signed("", "")):
         cycle = Cycle(datetime.now(UTC), first_period(settings), home.reports / "monitor")
-        found = [
-            *_taken("profiles", cycle, lambda: steps.profiles(home, settings, cycle)),
-            *_taken("drift", cycle, lambda: steps.drift(home, cycle)),
-            *_taken("performance", cycle, lambda: steps.performance(home, settings, cycle)),
-            *_taken("gates", cycle, lambda: readings.of_gates(history(home.reports))),
-        ]
+        reads: dict[str, Callable[[], Iterable[Reading]]] = {
+            "profiles": lambda: steps.profiles(home, settings, cycle),
+            "drift": lambda: steps.drift(home, cycle),
+            "performance": lambda: steps.performance(home, settings, cycle),
+            "gates": lambda: readings.of_gates(history(home.reports)),
+        }
+        found = [reading for name, step in reads.items() for reading in _taken(name, cycle, step)]
         teller = _Teller(home, settings, sinks, cycle)
-        teller.tell([*found, *readings.of_failures(cycle.failed)])
+        teller.tell([*found, *readings.of_steps(_STEPS, cycle.failed)])
         if retrain and (asking := teller.asking()):
             why = f"alert: {', '.join(sorted({alert.rule for alert in asking}))}"
-            known = len(cycle.failed)
             _taken("retrain", cycle, lambda: _retrain(cycle, retrain, why))
             teller.mark_retrained(asking)
-            if len(cycle.failed) > known:
-                teller.tell([*found, *readings.of_failures(cycle.failed)])
+            if "retrain" in cycle.failed:
+                teller.tell([*found, *readings.of_steps(_STEPS, cycle.failed)])
         try:
-            write_atomically(cycle.page("alerts.prom"), gauges(cycle.firing, cycle.failed, cycle.at))
+            write_atomically(cycle.page("alerts.prom"), gauges(cycle.alerts, cycle.failed, cycle.at))
         except OSError as error:
             raise UnavailableError(f"{cycle.folder} cannot be written: {error.strerror}") from None
         return cycle
@@ -94,12 +96,14 @@ def watch(home: Home, every: timedelta, report: Callable[[Cycle], None], retrain
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         while not ended.is_set():
-            begun = datetime.now(UTC)
+            begun = time.monotonic()
             try:
                 report(run(home, retrain))
             except CandorError as error:
                 _logger.error("no monitoring cycle: %s", error)
-            ended.wait(max((begun + every - datetime.now(UTC)).total_seconds(), 0))
+            except Exception:
+                _logger.exception("no monitoring cycle: it has a defect")
+            ended.wait(max(begun + every.total_seconds() - time.monotonic(), 0))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -110,19 +114,25 @@ class _Teller:
 
     def __init__(self, home: Home, settings: MonitorSettings, sinks: dict[str, Sink], cycle: Cycle) -> None:
         self._path = home.root / "alerts.json"
-        self._book = alerts.read_book(self._path)
         self._settings, self._sinks, self._cycle = settings, sinks, cycle
+        try:
+            self._book = alerts.read_book(self._path)
+        except InputError as error:
+            aside = self._path.with_name(f"alerts.damaged-{cycle.at:%Y%m%dT%H%M%S}.json")
+            self._path.replace(aside)
+            self._book = alerts.Book()
+            cycle.failed["alerts"] = f"{error}; it is kept as {aside.name}, and what goes on is told once more"
 
     def tell(self, found: Sequence[Reading]) -> None:
         """Bring alerts up to date and tell of those that begin, go on for long, or are over."""
         cycle, rules = self._cycle, self._settings.rules
         cycle.told += alerts.update(self._book, found, rules, self._settings.alerts, list(self._sinks), cycle.at)
-        cycle.firing = sorted(self._book.alerts.values(), key=lambda one: (one.severity, one.rule))
+        cycle.alerts = sorted(self._book.alerts.values(), key=lambda one: (one.severity, one.rule))
         self._save()
         cycle.undelivered |= deliver(self._book, self._sinks, self._save)
 
     def asking(self) -> list[alerts.Alert]:
-        """Return the alerts whose rules ask for a new model and have not had one."""
+        """Return the alerts that are met, whose rules ask for a new model, and that have not had one."""
         rules = self._settings.rules
         return [
             one for one in self._cycle.firing if not one.retrained and one.rule in rules and rules[one.rule].retrain

@@ -29,7 +29,7 @@ class Cycle:
         Where its pages go.
     decisions, profiled : int
         Decisions of the period, and decisions that were profiled anew.
-    firing : list of Alert
+    alerts : list of Alert
         All that are not over, critical ones first.
     told : list of Notice
         What was new to tell.
@@ -50,7 +50,7 @@ class Cycle:
     profiled: int = 0
     drift: DriftReport | None = None
     performance: PerformanceReport | None = None
-    firing: list[Alert] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     told: list[Notice] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     undelivered: dict[str, str] = field(default_factory=dict)
@@ -58,8 +58,13 @@ class Cycle:
     pages: dict[str, Path] = field(default_factory=dict)
 
     @property
+    def firing(self) -> list[Alert]:
+        """The alerts that are met in this cycle; of the others the last reading said that they are not, or nothing."""
+        return [alert for alert in self.alerts if alert.met == self.at]
+
+    @property
     def exit_code(self) -> int:
-        """1 if it could not do all of its work, 3 if a critical alert goes on, else 0."""
+        """1 if it could not do all of its work, 3 if a critical alert is met, else 0."""
         if self.failed or self.undelivered:
             return 1
         return 3 if any(alert.severity == "critical" for alert in self.firing) else 0
@@ -76,7 +81,7 @@ class Cycle:
             "period": {"start": self.period.start.isoformat(), "end": self.period.end.isoformat()},
             "decisions": self.decisions,
             "profiled": self.profiled,
-            "alerts": msgspec.to_builtins(self.firing),
+            "alerts": [{"firing": alert in self.firing} | msgspec.to_builtins(alert) for alert in self.alerts],
             "told": msgspec.to_builtins(self.told),
             "failed": self.failed,
             "undelivered": self.undelivered,

@@ -10,16 +10,14 @@ from monitoring import profile_store, readings
 from monitoring.drift import compare
 from monitoring.logged_results import LoggedResults
 from monitoring.monitor_settings import MonitorSettings
-from monitoring.performance import Bools, Floats, measure_log
+from monitoring.performance import Bools, Floats, expected_auc, measure_log
 from monitoring.performance_report import Measures, PerformanceReport
 from monitoring.period import Period
 from monitoring.profiles import read_profile, summaries
 from monitoring.readings import Reading
 from services import observe
 from services.monitor_cycle import Cycle
-from training.bundle import read_champion
 from training.evaluate import metrics
-from training.promotion_record import read_record
 
 _DAYS_OF_A_MONTH = 31
 
@@ -74,7 +72,7 @@ def measured(home: Home, settings: MonitorSettings, period: Period) -> Performan
     Raises
     ------
     UnavailableError
-        If the log is not there, or no model is in service.
+        If the log is not there.
     """
     log = LoggedResults(home.decision_log_url)
     try:
@@ -86,7 +84,6 @@ def measured(home: Home, settings: MonitorSettings, period: Period) -> Performan
             performance_months=home.state().performance_months,
             reported_after_months=settings.performance.reported_after_months,
             since=period.end - timedelta(days=settings.performance.months * _DAYS_OF_A_MONTH),
-            expected_auc=expected_auc(home),
             least_loans=settings.performance.least_loans,
             least_bads=settings.performance.least_bads,
         )
@@ -94,17 +91,7 @@ def measured(home: Home, settings: MonitorSettings, period: Period) -> Performan
         log.close()
 
 
-def expected_auc(home: Home) -> float | None:
-    """Return the AUC out of time that the model in service was promoted with, in 0..1; None if no gate measured it."""
-    bundle = read_champion(home).bundle
-    for entry in reversed(read_record(home)):
-        if entry.bundle == bundle and entry.outcome == "done":
-            for line in entry.lines:
-                if line.name == "oot_auc":
-                    return line.value
-    return None
-
-
 def _measure(defaulted: Bools, pd: Floats) -> Measures:
     found = metrics("matured", pd, defaulted, cutoff=1.0)
-    return Measures(**{name: found[f"matured_{name}"] for name in Measures.__struct_fields__})
+    shown = [name for name in Measures.__struct_fields__ if name != "expected_auc"]
+    return Measures(expected_auc=expected_auc(pd), **{name: found[f"matured_{name}"] for name in shown})

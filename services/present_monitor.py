@@ -27,6 +27,11 @@ def cycle(done: Cycle) -> str:
         lines += _alerts(list(together))
     if not done.firing:
         lines.append("alerts     none")
+    lines += [
+        f"not now    {alert.rule} {alert.subject}".rstrip() + f", last met {alert.met:%Y-%m-%d %H:%M} UTC"
+        for alert in done.alerts
+        if alert not in done.firing
+    ]
     lines += [f"failed     {step}: {message}" for step, message in done.failed.items()]
     lines += [f"not told   {sink}: {message}" for sink, message in done.undelivered.items()]
     if done.retrained:
@@ -37,7 +42,8 @@ def cycle(done: Cycle) -> str:
 
 def performance(report: PerformanceReport) -> str:
     """Return how decisions turned out: matured loans in all, by model, band and vintage, and what was answered."""
-    head = f"{'matured':<18} {'loans':>9} {'bads':>7} {'bad rate':>9} {'expected':>9} {'AUC':>6} {'KS':>6} {'ECE':>6}"
+    names = ("loans", "bads", "bad rate", "expected"), ("AUC", "by PD", "KS", "ECE")
+    head = f"{'matured':<18}" + "".join(f"{name:>10}" for name in names[0]) + "".join(f"{name:>7}" for name in names[1])
     rows = [
         report.matured,
         *report.models,
@@ -71,10 +77,10 @@ def _alerts(of_rule: list[Alert]) -> list[str]:
 
 
 def _row(one: Matured) -> str:
-    rates = f"{one.bad_rate:9.2%} {one.expected_rate:9.2%}" if one.loans else f"{'-':>9} {'-':>9}"
+    rates = f"{one.bad_rate:10.2%}{one.expected_rate:10.2%}" if one.loans else f"{'-':>10}{'-':>10}"
     found = one.measures
-    measures = f"{found.auc:6.3f} {found.ks:6.3f} {found.ece:6.3f}" if found else f"{'-':>6} {'-':>6} {'-':>6}"
-    return f"{one.name:<18} {one.loans:>9,} {one.bads:>7,} {rates} {measures}"
+    measures = f"{found.auc:7.3f}{found.expected_auc:7.3f}{found.ks:7.3f}{found.ece:7.3f}" if found else f"{'-':>7}" * 4
+    return f"{one.name:<18}{one.loans:>10,}{one.bads:>10,}{rates}{measures}"
 
 
 def _matured(one: Matured) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -92,12 +93,13 @@ def performance(html: Path | None, report: Path | None, as_json: bool) -> None:
 
 def _retrain(home: Home) -> Callable[[str], str]:
     def retrain(why: str) -> str:
+        import services.train  # Feast turns warnings on when it is imported
+
+        warnings.simplefilter("ignore")
         from services import lifecycle, present_promotions
 
-        done = lifecycle.retrain(home, seed=7, trials=20, by=_BY, why=why)
-        if done.entry is None:
-            return "nothing new: the very model in service came out again"
-        return done.refusal or present_promotions.changed(done.entry)
+        done = lifecycle.retrain(home, seed=services.train.DEFAULT_SEED, trials=20, by=_BY, why=why)
+        return present_promotions.retrained(done)
 
     return retrain
 

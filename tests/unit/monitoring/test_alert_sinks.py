@@ -1,6 +1,7 @@
 """Who is told: the log, the file, and webhooks on a real server of our own."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from feature_repo.errors import InputError
+from monitoring import alert_sinks
 from monitoring.alert_sinks import deliver, make_sinks, secret_of
 from monitoring.alerts import Book, Finding, Notice
 from monitoring.monitor_settings import Sinks, Webhook
@@ -105,7 +107,7 @@ def test_a_server_in_trouble_is_asked_again_a_bounded_number_of_times(receiver, 
     assert time.monotonic() - begun < 20  # it says to come again in an hour
     assert len(receiver.got) == 3
     assert troubles == {
-        "webhook risk": f"{receiver.url.partition('/hook')[0]} answered 503; 2 notices wait for the next cycle"
+        "webhook risk": "webhook risk (http://127.0.0.1) answered 503; 2 notices wait for the next cycle"
     }
     assert kept.waiting == {"log": [], "file": [], "webhook risk": [notice(1), notice(2)]}
 
@@ -128,6 +130,28 @@ def test_a_server_that_does_not_answer_is_not_waited_for(receiver, tmp_path):
     receiver.pause = 0.0
     assert "cannot be reached" in troubles["webhook risk"]
     assert kept.waiting["webhook risk"] == [notice()]
+
+
+@pytest.mark.parametrize("drip", [b"x-more: 1\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_server_that_never_ends_its_answer_has_no_more_than_its_time(tmp_path, monkeypatch, drip):
+    monkeypatch.setattr(alert_sinks, "PATIENCE", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                if not drip.startswith(b"HTTP"):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while True:
+                    connection.sendall(drip)
+                    time.sleep(0.05)
+
+        threading.Thread(target=answer, daemon=True).start()
+        kept, begun = book(notice(1), notice(2)), time.monotonic()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        troubles = deliver(kept, sinks(url, tmp_path, attempts=1), lambda: None)
+        assert time.monotonic() - begun < 5
+    assert "did not answer in time; 2 notices wait" in troubles["webhook risk"]
 
 
 @pytest.mark.parametrize("status", [301, 307, 401, 404])
@@ -179,6 +203,20 @@ def test_the_log_and_the_file_are_told(tmp_path, caplog):
     lines = [json.loads(line) for line in (tmp_path / "reports/alerts.jsonl").read_text().splitlines()]
     assert [(line["id"], line["kind"]) for line in lines] == [(f"{1:032x}", "begins"), (f"{2:032x}", "is over")]
     assert len(saved) == 2
+
+
+def test_a_line_that_a_full_disk_tore_does_not_swallow_the_next(tmp_path):
+    path = tmp_path / "reports/alerts.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(b'{"id": "torn')
+    deliver(
+        Book(waiting={"file": [notice(1), notice(2)]}),
+        make_sinks(Sinks(file="reports/alerts.jsonl"), tmp_path, {}),
+        int,
+    )
+    torn, *whole = path.read_text().splitlines()
+    assert torn == '{"id": "torn'
+    assert [json.loads(line)["id"] for line in whole] == [f"{1:032x}", f"{2:032x}"]
 
 
 def test_a_file_that_cannot_be_written_is_named_and_keeps_what_waits(tmp_path):

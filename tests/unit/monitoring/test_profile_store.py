@@ -346,9 +346,35 @@ def test_what_cannot_be_given_is_refused(home, log):
         profile_store.period(home, LONG_AGO, LONG_AGO + DAY)
     with pytest.raises(InputError, match="no decisions were profiled"):
         profile_store.period(home, YESTERDAY, YESTERDAY + DAY, Segment(arm="challenger"))
-    (profile_store.folder(home) / "index.json").write_text("{")
-    with pytest.raises(InputError, match=r"index\.json is damaged"):
-        profile_store.update(home)
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", ""])
+def test_a_damaged_index_is_made_again_from_the_log(home, log, damage, caplog):
+    fill(log, YESTERDAY, YESTERDAY + HOUR)
+    profile_store.update(home)
+    before = amounts(home)
+    (profile_store.folder(home) / "index.json").write_text(damage)
+    assert profile_store.update(home) == profile_store.Updated(hours=2, decisions=2)
+    assert amounts(home) == before
+    assert "index.json is damaged" in caplog.text
+
+
+def test_damaged_profiles_are_named_once_and_made_again_from_the_log(home, log):
+    fill(log, YESTERDAY, YESTERDAY + HOUR)
+    profile_store.update(home)
+    before = amounts(home)
+    for file in profile_store.folder(home).glob("*.cells"):
+        file.write_bytes(b"torn")
+    with pytest.raises(InputError, match="was damaged .* and is removed: profile again"):
+        amounts(home)
+    for _ in range(3):  # hours and day are each looked at when they are needed
+        try:
+            profile_store.update(home)
+            assert amounts(home) == before
+            break
+        except InputError:
+            continue
+    assert amounts(home) == before
 
 
 def test_a_log_that_is_not_there_is_told_and_not_made(home):

@@ -7,7 +7,7 @@ import pytest
 
 from monitoring.drift import compare
 from monitoring.performance_report import Matured, Measures, Mix, PerformanceReport, Ratio, Vintage
-from monitoring.readings import of_drift, of_failures, of_gates, of_performance, of_silence
+from monitoring.readings import of_drift, of_gates, of_performance, of_silence, of_steps
 from monitoring.summaries import ColumnSummary, Distribution
 from validation.results import Finding, GateResult
 from validation.runs import Run
@@ -30,10 +30,11 @@ def mix(decisions=1000, approved=600, reviewed=100, failed_guard=0, absent=0):
     )
 
 
-def matured(name="all", loans=1000, bads=100, expected=0.1, low=0.8, high=1.2, auc_high=None):
+def matured(name="all", loans=1000, bads=100, expected=0.1, low=0.8, high=1.2, auc_high=None, by_pd=0.8):
     measures = None
     if auc_high is not None:
-        measures = Measures(auc=0.7, auc_low=0.6, auc_high=auc_high, ks=0.3, ks_low=0, ks_high=1, brier=0.1, ece=0.01)
+        ks = {"ks": 0.3, "ks_low": 0.0, "ks_high": 1.0}
+        measures = Measures(auc=0.7, auc_low=0.6, auc_high=auc_high, expected_auc=by_pd, **ks, brier=0.1, ece=0.01)
     return Matured(
         name=name,
         loans=loans,
@@ -47,7 +48,7 @@ def matured(name="all", loans=1000, bads=100, expected=0.1, low=0.8, high=1.2, a
     )
 
 
-def report(current=None, previous=None, whole=None, bands=(), expected_auc=None, ripe=1000, without=50):
+def report(current=None, previous=None, whole=None, bands=(), ripe=1000, without=50):
     vintage = Vintage(
         month="2025-01",
         decisions=ripe,
@@ -66,7 +67,6 @@ def report(current=None, previous=None, whole=None, bands=(), expected_auc=None,
         reported_after_months=0,
         least_loans=200,
         least_bads=20,
-        expected_auc=expected_auc,
         matured=whole or matured(),
         models=(),
         bands=bands,
@@ -82,9 +82,8 @@ def read(found, least=200):
 
 
 def test_an_auc_counts_by_the_upper_end_of_its_interval():
-    assert read(report(whole=matured(auc_high=0.74), expected_auc=0.8))["auc_shortfall", ""] == pytest.approx(0.06)
-    assert ("auc_shortfall", "") not in read(report(whole=matured(auc_high=0.74)))
-    assert ("auc_shortfall", "") not in read(report(expected_auc=0.8))
+    assert read(report(whole=matured(auc_high=0.74, by_pd=0.8)))["auc_shortfall", ""] == pytest.approx(0.06)
+    assert ("auc_shortfall", "") not in read(report())
 
 
 def test_ratios_count_by_their_ends_where_there_are_bads_enough():
@@ -149,6 +148,12 @@ def test_each_gate_counts_as_it_was_last_asked():
     assert {one.subject: one.value for one in of_gates(runs)} == {"loans": 0.0, "bureau": 1.0}
 
 
-def test_a_step_that_failed_is_read_with_its_message():
-    (one,) = of_failures({"drift": "no model"})
-    assert (one.name, one.subject, one.value, one.words) == ("failed_step", "drift", 1.0, "drift: no model")
+def test_each_step_is_read_and_one_that_failed_with_its_message():
+    found = {one.subject: one for one in of_steps(["drift", "gates"], {"drift": "no model", "alerts": "damaged"})}
+    assert {name: one.value for name, one in found.items()} == {"drift": 1.0, "gates": 0.0, "alerts": 1.0}
+    assert found["drift"].words == "drift: no model"
+
+
+def test_a_feature_with_too_few_rows_is_not_read():
+    few = column(np.arange(50.0))
+    assert list(of_drift(compare({"x": few}, {"x": few}))) == []

@@ -8,7 +8,6 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,28 +15,25 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from feature_repo.errors import GateError, UnavailableError
-from feature_repo.home import Home, write_atomically
+from feature_repo.home import Home
 from monitoring.banding import profile_scored
 from monitoring.decision_log import DecisionLog
 from monitoring.log_database import decisions
 from monitoring.outcomes import Outcome, Outcomes
 from monitoring.profiles import write_profile
-from services import monitor
+from services import monitor, present_monitor
 from services.commands.monitor import monitor as command
 from services.commands.monitor import performance
 from services.turn import only_one
 from tests.benchmarks.many_decisions import fill, inputs
-from training.promotion_gate import GateLine
-from training.promotion_record import Entry, record_path
 
 HOUR = timedelta(hours=1)
 MOVED = {"annual_income", "credit_utilization", "inflow_90d"}
-BUNDLE = "sha256:" + "0" * 64
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Return a home with a champion and the profile of what it was trained on."""
+    """Return a home with the profile of what a model was trained on."""
     home = Home(root=tmp_path / "home")
     for name in ("CANDOR_DECISION_LOG", "CANDOR_AS_OF"):
         monkeypatch.delenv(name, raising=False)
@@ -45,9 +41,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "nice", lambda _: 0)
     frame = pd.DataFrame(inputs(np.random.default_rng(1), 20_000))
     write_profile(profile_scored(frame), home.profiles / "training.bin")
-    write_atomically(
-        home.champion_path, json.dumps({"bundle": BUNDLE, "version": "3", "run_id": "r", "challenger": None}).encode()
-    )
     return home
 
 
@@ -113,7 +106,7 @@ def test_a_log_without_recent_decisions_is_told_as_silence(home, log):
     assert cycle.exit_code == 3
 
 
-def test_matured_loans_that_default_more_than_was_said_alert(home, log):
+def test_matured_loans_that_default_more_than_was_said_and_are_not_ranked_alert(home, log):
     fill(log, 3000, this_hour() - timedelta(days=700), timedelta(days=200))
     rng = np.random.default_rng(2)
     with log.database.connect() as connection:
@@ -124,31 +117,19 @@ def test_matured_loans_that_default_more_than_was_said_alert(home, log):
         ).all()
     found = [
         Outcome(
-            outcome="DEFAULTED" if rng.random() < min(2 * row.pd, 1) else "REPAID",
+            outcome="DEFAULTED" if rng.random() < 0.2 else "REPAID",
             observed_at=row.as_of.replace(tzinfo=UTC) + timedelta(days=380),
             decision_id=row.decision_id,
         )
         for row in rows
     ]
     Outcomes(log.database).store(found)
-    entry = Entry(
-        at=this_hour(),
-        action="promote",
-        version="3",
-        run_id="r",
-        bundle=BUNDLE,
-        previous=None,
-        by="x",
-        lines=(GateLine("oot_auc", 0.9, 0.6, True),),
-    )
-    record_path(home).write_bytes(msgspec.json.encode(entry) + b"\n")
     cycle = monitor.run(home)
     rules = {(alert.rule, alert.subject) for alert in cycle.firing}
     assert {("underestimated", "all"), ("ranking", "")} <= rules
     matured = cycle.performance.matured
     assert matured.ratio.low > 1.5
-    assert matured.measures.auc_high < 0.88
-    assert cycle.performance.expected_auc == 0.9
+    assert matured.measures.auc_high < matured.measures.expected_auc - 0.02
 
 
 def test_what_cannot_be_done_is_an_alert_of_its_own_and_the_rest_is_done(home, log):
@@ -160,6 +141,52 @@ def test_what_cannot_be_done_is_an_alert_of_its_own_and_the_rest_is_done(home, l
     assert cycle.performance.current.decisions == 1200
     assert cycle.exit_code == 1
     assert "candor_monitor_failed_steps 1.0" in cycle.pages["alerts.prom"].read_text()
+
+
+def test_damaged_alerts_are_moved_aside_and_told(home, log):
+    fill(log, 1500, this_hour() - HOUR, HOUR, moved=1.0)
+    monitor.run(home)
+    (home.root / "alerts.json").write_text("{")
+    cycle = monitor.run(home)
+    assert cycle.exit_code == 1
+    assert "alerts.json is damaged" in cycle.failed["alerts"]
+    assert {(notice.rule, notice.kind) for notice in cycle.told} == {("drift", "begins"), ("monitor", "begins")}
+    assert len(list(home.root.glob("alerts.damaged-*.json"))) == 1
+    again = monitor.run(home)
+    assert (again.failed, again.told, again.exit_code) == ({}, [], 3)
+    assert [alert.subject for alert in again.alerts if alert not in again.firing] == ["alerts"]
+
+
+def test_what_is_mended_is_no_longer_met(home, log):
+    fill(log, 1200, this_hour() - HOUR, HOUR)
+    profile = (home.profiles / "training.bin").read_bytes()
+    (home.profiles / "training.bin").unlink()
+    assert monitor.run(home).exit_code == 1
+    (home.profiles / "training.bin").write_bytes(profile)
+    cycle = monitor.run(home)
+    assert (cycle.firing, cycle.exit_code) == ([], 0)
+    assert [alert.rule for alert in cycle.alerts] == ["monitor"]
+    assert "not now    monitor drift, last met" in present_monitor.cycle(cycle)
+    assert [alert["firing"] for alert in cycle.to_json()["alerts"]] == [False]
+
+
+def test_watching_survives_what_keeps_a_cycle_from_being_gone_through(home, log, monkeypatch, caplog):
+    (home.root / "alerts.json").mkdir(parents=True)
+    cycles = []
+
+    def twice(found_home, retrain=None):
+        cycles.append(1)
+        if len(cycles) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ZeroDivisionError
+        return run(found_home, retrain)
+
+    run = monitor.run
+    monkeypatch.setattr(monitor, "run", twice)
+    monitor.watch(home, timedelta(seconds=0.01), lambda cycle: None)
+    assert len(cycles) == 3
+    assert caplog.text.count("alerts.json cannot be read: Is a directory") == 2
+    assert "it has a defect" in caplog.text
 
 
 def test_a_home_without_a_log_is_told_so(home):
