@@ -182,7 +182,8 @@ def test_a_default_that_is_seen_as_the_window_ends_counts_as_in_training(log, ur
         connection.execute("set timezone = 'UTC'")
         connection.execute(
             """create table given as select 'L' as loan_id, 'A' as applicant_id, 1.0 as purchase_amount,
-               true as defaulted, false as decided_here, $at as event_timestamp, $at as created_timestamp, $end as outcome_observed_at""",
+               true as defaulted, false as decided_here, $at as event_timestamp,
+               $at as created_timestamp, $end as outcome_observed_at""",
             {"at": at, "end": end},
         )
         query = LOANS_SQL.format(request="purchase_amount", sources="select * from given")
