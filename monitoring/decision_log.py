@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,18 +18,18 @@ from feature_repo.errors import InputError, UnavailableError
 from monitoring.decision_record import DecisionRecord, Shadow, Source
 from monitoring.log_database import MOST_TOGETHER, Insert, LogDatabase, decisions, idempotency_keys
 
-__all__ = ["DecisionLog", "DecisionRecord", "Entry", "Key", "KeyTakenError", "Kept", "Shadow", "Source"]
+__all__ = ["COLUMNS", "DecisionLog", "DecisionRecord", "Entry", "Key", "KeyTakenError", "Kept", "Shadow", "Source"]
 
 _BATCH = 1000
-_COLUMNS = [column.name for column in decisions.columns if column.name != "record"]
+COLUMNS = tuple(column.name for column in decisions.columns)
+_columns = attrgetter(*COLUMNS[:-1])  # the last is the record itself
 
 
 class KeyTakenError(InputError):
     """Another decision was committed under the same idempotency key."""
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An idempotency key with what it was used for.
 
     Parameters
@@ -61,19 +62,22 @@ class Kept:
     output: bytes
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A decision ready to be inserted, encoded where the decision was made."""
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A decision ready to be inserted, encoded where the decision was made.
 
-    row: dict[str, Any]
+    Parameters
+    ----------
+    row : tuple
+        A value for each of `COLUMNS`.
+    """
+
+    row: tuple[Any, ...]
     key: Key | None = None
 
     @classmethod
     def of(cls, record: DecisionRecord, key: Key | None = None) -> Entry:
         """Encode a record; an output that is JSON already (`msgspec.Raw`) is taken as it is."""
-        row = {name: getattr(record, name) for name in _COLUMNS}
-        row["record"] = msgspec.json.encode(record).decode()
-        return cls(row, key)
+        return cls((*_columns(record), _encoder.encode(record).decode()), key)
 
 
 class _Answered(msgspec.Struct):
@@ -86,6 +90,7 @@ class _Cited(msgspec.Struct):
 
 
 _record = msgspec.json.Decoder(DecisionRecord)
+_encoder = msgspec.json.Encoder()
 
 
 class DecisionLog:
@@ -209,14 +214,7 @@ class DecisionLog:
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         keys = [
-            {
-                "client": entry.key.client,
-                "idempotency_key": entry.key.value,
-                "request_hash": entry.key.request_hash,
-                "decision_id": entry.row["decision_id"],
-            }
-            for entry in entries
-            if entry.key
+            (entry.key.client, entry.key.value, entry.key.request_hash, entry.row[0]) for entry in entries if entry.key
         ]
         with self.database.write(is_one_statement=not keys and len(entries) <= MOST_TOGETHER) as cursor:
             if keys:

@@ -1,28 +1,69 @@
-"""Group commit: one thread writes what many requests hand over, one transaction at a time.
+"""Group commit: what many requests hand over is written together, one transaction at a time.
 
-What is waiting is written at once, whether it is one decision or a thousand; what comes while a
-transaction is being committed makes the next group. So an idle log adds no wait, and a busy one
-shares each flush to disk among all that wait for it.
+What comes in one turn of the event loop is handed to a writer at once, whether it is one decision or a
+thousand, and so is the next turn's while the first is being committed. So an idle log adds no wait, and a busy
+one shares each flush to disk among all that wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
 
 from feature_repo.errors import UnavailableError
 from monitoring.decision_log import Entry
 
-_LARGEST_GROUP = 1000
 _DEADLINE = 5.0
 _REMEMBERED = 5.0
 Faults = list[Exception | None]
-Write = Callable[[Sequence[Entry]], Faults]
+Append = Callable[[Sequence[Entry]], Faults]
+
+
+class Writer(Protocol):
+    """Who commits what `GroupCommit` hands over, in the order in which it is handed over."""
+
+    def write(self, entries: Sequence[Entry], due: float) -> asyncio.Future[Faults]:
+        """Begin to write, and return what becomes of each entry, as `DecisionLog.append_all` has it.
+
+        Parameters
+        ----------
+        due : float
+            Seconds on the clock of `time.monotonic`; what was not begun by then is not written, for nobody waits for
+            it and it would only delay the others.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Write what was handed over, and end."""
+        ...
+
+
+class ThreadWriter:
+    """Write in a thread of this process, for programs that decide now and then: in a busy one it holds up requests.
+
+    Parameters
+    ----------
+    append : callable
+        Commits entries in one transaction: `DecisionLog.append_all`.
+    """
+
+    def __init__(self, append: Append) -> None:
+        self._append = append
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decision-log")
+
+    def write(self, entries: Sequence[Entry], due: float) -> asyncio.Future[Faults]:
+        """Write in the thread, after what was handed over before."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._in_time, entries, due)
+
+    async def close(self) -> None:
+        """Write what was handed over, and end the thread."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _in_time(self, entries: Sequence[Entry], due: float) -> Faults:
+        return self._append(entries) if time.monotonic() < due else too_late(entries)
 
 
 class _Waiting(NamedTuple):
@@ -30,33 +71,24 @@ class _Waiting(NamedTuple):
     done: asyncio.Future[Faults]
 
 
-class _Batch(NamedTuple):
-    """What came in one turn of the event loop, with the timer that gives it up."""
-
-    waiting: Sequence[_Waiting]
-    timer: asyncio.TimerHandle
-
-
 class GroupCommit:
-    """Commit the decisions of one event loop off it. Its thread starts with the first of them.
+    """Commit the decisions of one event loop off it.
 
     Parameters
     ----------
-    write : callable
-        Commits entries in one transaction and tells what became of each: `DecisionLog.append_all`.
+    writer : Writer
+        It is closed with this.
     most_waiting : int
         Requests that may wait; whoever comes after them is refused.
     deadline : float
         Seconds until a request gives up.
     """
 
-    def __init__(self, write: Write, most_waiting: int = 4096, deadline: float = _DEADLINE) -> None:
-        self._write = write
+    def __init__(self, writer: Writer, most_waiting: int = 4096, deadline: float = _DEADLINE) -> None:
+        self._writer = writer
         self._most_waiting = most_waiting
         self._deadline = deadline
         self._arrived: list[_Waiting] = []
-        self._queue: SimpleQueue[_Batch | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
         self._closed = False
         self._fault: tuple[float, Exception] | None = None
         self.waiting = 0
@@ -103,7 +135,7 @@ class GroupCommit:
             raise UnavailableError(f"the decision log is behind: {self._most_waiting:,} requests wait for it")
         loop = asyncio.get_running_loop()
         if not self._arrived:
-            # At the end of this turn: the thread is woken once for all that the turn brought.
+            # At the end of this turn: the writer is woken once for all that the turn brought.
             loop.call_soon(self._hand_over, loop)
         own = _Waiting(entries, loop.create_future())
         self._arrived.append(own)
@@ -116,20 +148,32 @@ class GroupCommit:
     async def close(self) -> None:
         """Write what is waiting, and end."""
         self._closed = True
-        if self._arrived:
-            self._hand_over(asyncio.get_running_loop())
-        if self._thread:
-            self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
+        self._hand_over(asyncio.get_running_loop())
+        await self._writer.close()
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
-            self._thread.start()
-        self._queue.put(_Batch(arrived, loop.call_later(self._deadline, self._give_up, arrived)))
+        timer = loop.call_later(self._deadline, self._give_up, arrived)
+        entries = [entry for one in arrived for entry in one.entries]
+
+        def settle(written: asyncio.Future[Faults]) -> None:
+            timer.cancel()
+            error = written.exception()
+            self._settle(arrived, [error] * len(entries) if isinstance(error, Exception) else written.result())
+
+        self._writer.write(entries, time.monotonic() + self._deadline).add_done_callback(settle)
+
+    def _settle(self, arrived: Sequence[_Waiting], faults: Faults) -> None:
+        whole = [fault for fault in faults if isinstance(fault, UnavailableError)]
+        self._fault = (time.monotonic(), whole[0]) if len(whole) == len(faults) else None
+        start = 0
+        for one in arrived:
+            end = start + len(one.entries)
+            if not one.done.done():
+                one.done.set_result(faults[start:end])
+            start = end
 
     def _give_up(self, arrived: Sequence[_Waiting]) -> None:
         for one in arrived:
@@ -138,49 +182,7 @@ class GroupCommit:
                     UnavailableError(f"the decision log gave no answer in {self._deadline:.0f} s; try again")
                 )
 
-    def _run(self) -> None:
-        going_on = True
-        while going_on:
-            batches, going_on = self._gather()
-            # Who has given up is left out: what nobody waits for would only delay the others.
-            group = [one for batch in batches for one in batch.waiting if not one.done.done()]
-            try:
-                faults = self._write([entry for one in group for entry in one.entries]) if group else []
-            except Exception as error:  # whatever it is, nobody may wait for an answer that does not come
-                faults = [error] * sum(len(one.entries) for one in group)
-            if group:
-                self._remember(faults)
-                # One wake-up for the whole group; a loop that is closed has nobody who waits.
-                with contextlib.suppress(RuntimeError):
-                    group[0].done.get_loop().call_soon_threadsafe(_settle, batches, group, faults)
 
-    def _remember(self, faults: Faults) -> None:
-        whole = [fault for fault in faults if isinstance(fault, UnavailableError)]
-        self._fault = (time.monotonic(), whole[0]) if len(whole) == len(faults) else None
-
-    def _gather(self) -> tuple[list[_Batch], bool]:
-        """Wait for a batch, and return it with all that are there, and whether there are going to be more."""
-        batches: list[_Batch] = []
-        size = 0
-        batch = self._queue.get()
-        while batch is not None:
-            batches.append(batch)
-            size += sum(len(one.entries) for one in batch.waiting)
-            if size >= _LARGEST_GROUP:
-                return batches, True
-            try:
-                batch = self._queue.get_nowait()
-            except Empty:
-                return batches, True
-        return batches, False
-
-
-def _settle(batches: Sequence[_Batch], group: Sequence[_Waiting], faults: Faults) -> None:
-    for batch in batches:
-        batch.timer.cancel()
-    start = 0
-    for one in group:
-        end = start + len(one.entries)
-        if not one.done.done():
-            one.done.set_result(faults[start:end])
-        start = end
+def too_late(entries: Sequence[Entry]) -> Faults:
+    """Return what becomes of entries that nobody waits for any more."""
+    return [UnavailableError("the decision log came to it too late")] * len(entries)

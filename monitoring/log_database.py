@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +76,17 @@ class Insert:
         quoted = ", ".join(map(dialect.identifier_preparer.quote, names))
         self._head = f"INSERT INTO {dialect.identifier_preparer.format_table(table)} ({quoted}) VALUES "
         self._row = f"({', '.join(['?' if dialect.paramstyle == 'qmark' else '%s'] * len(names))})"
-        self._pick = itemgetter(*names)
         # SQLAlchemy reads instants back from this text, and takes eight times as long to write it.
         as_text = dialect.name == "sqlite"
         self._instants = [place for place, name in enumerate(names) if as_text and _is_instant(table.c[name])]
 
-    def run(self, cursor: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows, each a mapping with every column; instants have a zone and are UTC."""
+    def run(self, cursor: Any, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows, each with a value for every column, in their order; instants have a zone and are UTC."""
         for start in range(0, len(rows), MOST_TOGETHER):
             together = rows[start : start + MOST_TOGETHER]
             ready: list[Any] = []
             for row in together:
-                values = list(self._pick(row))
+                values = list(row)
                 for place in self._instants:
                     values[place] = values[place].replace(tzinfo=None).isoformat(" ", "microseconds")
                 ready += values

@@ -24,7 +24,7 @@ from feature_repo import registry
 from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
 from feature_repo.stores.stored_as_of import join_stored
-from monitoring.decision_log import DecisionLog, Entry
+from monitoring.decision_log import COLUMNS, DecisionLog, Entry
 from services import batch_worker
 from services.batch_input import INSTANT, applicant_ids, bodies_of, check_columns, instants_of, open_source, read_tables
 from services.batch_worker import InService, Row
@@ -178,7 +178,8 @@ def _writer(target: Path, schema: Any) -> Iterator[Any]:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
 
     def write(given: Any, rows: Sequence[Row]) -> None:
-        columns: dict[str, list[Any]] = {name: [row.entry.get(name) for row in rows] for name in _LOGGED}
+        logged = [dict(zip(COLUMNS, row.entry, strict=False)) for row in rows]  # without a decision there is none
+        columns: dict[str, list[Any]] = {name: [one.get(name) for one in logged] for name in _LOGGED}
         columns["decision"] = [row.decision.decode() or None for row in rows]
         columns["problem"] = [row.problem or None for row in rows]
         answered = pa.table(columns, schema=_ANSWER)

@@ -42,7 +42,7 @@ class Row:
 
     Parameters
     ----------
-    entry : dict
+    entry : tuple
         Row of the decision log; empty if there was no decision.
     decision : bytes
         The decision as JSON.
@@ -50,7 +50,7 @@ class Row:
         Why there is none.
     """
 
-    entry: dict[str, Any]
+    entry: tuple[Any, ...]
     decision: bytes = b""
     problem: str = ""
 
@@ -88,7 +88,7 @@ def decide_rows(models: InService, table: Any, bodies: Sequence[bytes], problems
     instants = table[TIME].to_pylist()
     for place, (body, stored) in enumerate(zip(bodies, stored_of(champion.plan, table), strict=True)):
         if problems[place]:
-            found[place] = Row({}, problem=problems[place])
+            found[place] = Row((), problem=problems[place])
             continue
         request = read_request(champion, body)
         try:
@@ -97,7 +97,7 @@ def decide_rows(models: InService, table: Any, bodies: Sequence[bytes], problems
             occasion = Occasion(new_decision_id(), datetime.now(UTC), instants[place])
             cases[place] = Case(request, known(request, stored), occasion)
         except InputError as error:
-            found[place] = Row({}, problem=str(error))
+            found[place] = Row((), problem=str(error))
     if challenge is None:
         settled = settle_all(list(cases.values()), champion)
     else:
@@ -107,7 +107,7 @@ def decide_rows(models: InService, table: Any, bodies: Sequence[bytes], problems
         found[place] = (
             Row(Entry.of(made).row, bytes(made.output))
             if isinstance(made, DecisionRecord)
-            else Row({}, problem=str(made))
+            else Row((), problem=str(made))
         )
     return [row for row in found if row is not None]
 

@@ -35,6 +35,7 @@ def create_app(
     policy: DoorPolicy = _UNGUARDED,
     metrics: Metrics | None = None,
     when_ready: Callable[[], None] | None = None,
+    writes_apart: bool = False,
 ) -> Door:
     """Return the scoring application of a home; it starts whether or not model, store and log are there.
 
@@ -48,6 +49,8 @@ def create_app(
         Where to count; None for figures that no other worker shares.
     when_ready : callable or None
         Called once, when it is about to take requests.
+    writes_apart : bool
+        As for `ScoringService`.
 
     Raises
     ------
@@ -55,7 +58,7 @@ def create_app(
         If an address of the home is not one.
     """
     figures = metrics or Metrics()
-    service = ScoringService(home, load, metrics=figures)
+    service = ScoringService(home, load, metrics=figures, writes_apart=writes_apart)
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -88,6 +91,7 @@ def create_app(
         ),
         logging_config=None,
     )
+    app.state.service = service
     return Door(app, Directory(app), KeyRing(KeyFile(home)), policy, figures)
 
 

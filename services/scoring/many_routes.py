@@ -78,8 +78,8 @@ _outcome = msgspec.json.Decoder(Outcome)
 )
 async def predict_batch(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Decide on up to 1,000 requests, each as on a single one; all decisions are in the log before any is answered."""
-    no_key(request)
-    bodies = [bytes(raw) for raw in read_body(_batch, json_body(request)).requests]
+    no_key(request.scope)
+    bodies = [bytes(raw) for raw in read_body(_batch, json_body(request.scope)).requests]
     made = items(await service.decide_many(bodies), request.scope)
     return json_answer(msgspec.json.encode({"results": made}))
 
@@ -100,7 +100,7 @@ async def predict_batch(request: Request[Any, Any, Any], service: NamedDependenc
 async def store_outcomes(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Take up to 1,000 repayment outcomes; one that is refused does not keep the others back."""
     given: list[Outcome | str] = []
-    for raw in read_body(_outcomes, json_body(request)).outcomes:
+    for raw in read_body(_outcomes, json_body(request.scope)).outcomes:
         try:
             given.append(_outcome.decode(raw))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

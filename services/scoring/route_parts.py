@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -13,6 +10,7 @@ from services.scoring.errors import FieldProblem
 from services.scoring.problems import BODY, MEDIA_TYPE
 from services.scoring.schemas import Problem
 
+_JSON = b"application/json"
 UNAVAILABLE = "The store, the log or the model is not there; try again"
 
 
@@ -24,7 +22,7 @@ def problems(**statuses: str) -> dict[int, ResponseSpec]:
     }
 
 
-def no_key(request: Request[Any, Any, Any]) -> None:
+def no_key(scope: Scope) -> None:
     """Refuse an idempotency key where none is kept, for the client would count on it.
 
     Raises
@@ -32,11 +30,11 @@ def no_key(request: Request[Any, Any, Any]) -> None:
     FieldProblem
         If there is one.
     """
-    if any(name == b"idempotency-key" for name, _ in request.scope["headers"]):
+    if header(scope, b"idempotency-key") is not None:
         raise FieldProblem(("Idempotency-Key", "Idempotency-Key: is kept for single decisions on /predict only"))
 
 
-def json_body(request: Request[Any, Any, Any]) -> bytes:
+def json_body(scope: Scope) -> bytes:
     """Return the body, which the door has read.
 
     Raises
@@ -44,12 +42,22 @@ def json_body(request: Request[Any, Any, Any]) -> bytes:
     HTTPException
         415 if it is not announced as JSON.
     """
-    announced = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
+    announced = header(scope, b"content-type") or b""
+    if announced == _JSON:  # by far the most
+        return bytes(scope["state"][BODY])
     kind = announced.partition(b";")[0].strip().lower()
-    if kind != b"application/json":
+    if kind != _JSON:
         named = kind[:64].decode("latin-1") or "untyped"
         raise HTTPException(status_code=415, detail=f"the body must be application/json, not {named}")
-    return bytes(request.scope["state"][BODY])
+    return bytes(scope["state"][BODY])
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Return the first header of a name, which is in lower case."""
+    for given, value in scope["headers"]:
+        if given == name:
+            return value
+    return None
 
 
 def json_answer(body: bytes, *headers: tuple[bytes, bytes]) -> ASGIApp:

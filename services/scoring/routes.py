@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from feature_repo.applicant_id import id_fault
 from monitoring.decision_log import DecisionRecord
@@ -21,7 +21,7 @@ from services.scoring.notices.notice import Notice
 from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
 from services.scoring.problems import CLIENT
 from services.scoring.replay import Replayed
-from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
+from services.scoring.route_parts import UNAVAILABLE, header, json_answer, json_body, problems
 from services.scoring.schemas import ApplicantFeatures, Decision, Health
 from services.scoring.service import ScoringService
 
@@ -39,9 +39,22 @@ NoticeFormat = Annotated[
 ]
 
 
+def _straight(app: ASGIApp) -> ASGIApp:
+    """Call `predict` with what it takes: for any handler Litestar spends 20 µs on finding that out."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        key = header(scope, b"idempotency-key")
+        service: ScoringService = scope["litestar_app"].state.service
+        answer = await predict.fn(scope, service, None if key is None else key.decode("latin-1"))
+        await answer(scope, receive, send)
+
+    return call
+
+
 @post(
     "/predict",
     status_code=200,
+    middleware=[_straight],
     tags=["decisions"],
     responses={200: ResponseSpec(Decision, False, "The decision")}
     | problems(
@@ -54,11 +67,10 @@ NoticeFormat = Annotated[
     ),
 )
 async def predict(
-    request: Request[Any, Any, Any], service: NamedDependency[ScoringService], idempotency_key: IdempotencyKey = None
+    scope: Scope, service: NamedDependency[ScoringService], idempotency_key: IdempotencyKey = None
 ) -> ASGIApp:
     """Decide on one loan request; the decision is in the log before it is answered."""
-    client = request.scope["state"][CLIENT]
-    answer = await service.decide(json_body(request), client=client, key=idempotency_key)
+    answer = await service.decide(json_body(scope), client=scope["state"][CLIENT], key=idempotency_key)
     return json_answer(answer.body, *[(b"idempotency-replayed", b"true")] * answer.repeated)
 
 

@@ -65,8 +65,8 @@ async def ping(service: NamedDependency[ScoringService]) -> dict[str, str]:
 )
 async def invocations(request: Request[Any, Any, Any], service: NamedDependency[ScoringService]) -> ASGIApp:
     """Decide on one request as `/predict` does, or on ``{"instances": [...]}`` of up to 1,000."""
-    no_key(request)
-    body = json_body(request)
+    no_key(request.scope)
+    body = json_body(request.scope)
     if not _is_many(body):
         answer = await service.decide(body, client=request.scope["state"][CLIENT])
         return json_answer(answer.body)

@@ -39,7 +39,11 @@ def application() -> Door:
     speak_json(os.environ[_LEVEL])
     policy = msgspec.json.decode(os.environ[_POLICY], type=DoorPolicy)
     return create_app(
-        Home.resolve(), policy=policy, metrics=Metrics(Path(os.environ[_FIGURES])), when_ready=_spare_what_stays
+        Home.resolve(),
+        policy=policy,
+        metrics=Metrics(Path(os.environ[_FIGURES])),
+        when_ready=_spare_what_stays,
+        writes_apart=True,
     )
 
 
@@ -92,7 +96,7 @@ def serve(
     with _listen(host, port) as listener:
         policy = options.policy(listener.getsockname()[0], workers)
         # Says here and now what is wrong with the home.
-        app = create_app(home, policy=policy, when_ready=_spare_what_stays)
+        app = create_app(home, policy=policy, when_ready=_spare_what_stays, writes_apart=True)
         if policy.require_keys and not _has_keys(home):
             _logger.warning("every request needs an API key, and there is none: candor keys create --help")
         # uvicorn raises the signal again once it has drained: ended as it was told to, which is exit 0

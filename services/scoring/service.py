@@ -14,7 +14,8 @@ from feature_repo.home import Home
 from feature_repo.stores.online import OnlineReader
 from feature_repo.stores.plan import OnlinePlan
 from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Kept, Key
-from monitoring.group_commit import GroupCommit
+from monitoring.group_commit import GroupCommit, ThreadWriter
+from monitoring.log_writer import ProcessWriter
 from monitoring.outcomes import Outcome, Outcomes, Taken
 from services.scoring import journal
 from services.scoring.champion import ChampionFollower, Load, LoadChallenge, load_challenge, load_champion
@@ -64,6 +65,8 @@ class ScoringService:
         Loads its challenger, if there is one.
     metrics : Metrics or None
         Where decisions are counted.
+    writes_apart : bool
+        Whether the log is written by a process of its own, which pays where many decide at once.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class ScoringService:
         load: Load = load_champion,
         challenge: LoadChallenge = load_challenge,
         metrics: Metrics | None = None,
+        writes_apart: bool = False,
     ) -> None:
         self._home = home
         self._metrics = metrics or Metrics()
@@ -84,7 +88,8 @@ class ScoringService:
         self._champion = ChampionFollower(home, load, challenge)
         self._clock = HomeClock(home)
         self._log = DecisionLog(home.decision_log_url)
-        self._writer = GroupCommit(self._log.append_all)
+        self._process = ProcessWriter(home.decision_log_url) if writes_apart else None
+        self._writer = GroupCommit(self._process or ThreadWriter(self._log.append_all))
         self._log_threads = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-reader")
         self._outcomes = Outcomes(self._log.database)
         self._once = Once(self._kept)
@@ -267,7 +272,9 @@ class ScoringService:
         return model.requests.json_schema() if model else WITHOUT_A_MODEL
 
     async def start(self) -> None:
-        """Load the model, if there is one, before the first request asks for it."""
+        """Load the model, if there is one, and start the log's writer, before the first request asks for them."""
+        if self._process:
+            self._process.start()
         await self.health()
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ MOST_HEADERS = 64
 LARGEST_MESSAGE = 8 * 1024 * 1024
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
+_FINAL_HEAD = tuple(b"HTTP/1.1 %d" % kind for kind in range(2, 6))
 _PIECE = 8 * 1024  # bytes that are parsed at once: a head that begins in a piece is counted from the next one on
 
 
@@ -36,6 +37,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self.transport: Any = _Whole(transport)
         self._alarm = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,6 +81,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._got_on = True
         self._calm()
+
+    def on_response_complete(self) -> None:
+        """Let out an answer that is nothing but a head."""
+        self.transport.flush()
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Note that there is more of the body."""
@@ -152,6 +159,37 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._is_deaf = True
             self.cycle.keep_alive = False
+
+
+class _Whole:
+    """A transport that lets out the head of an answer with what follows: two writes wake both sides twice."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep a head until there is more."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(_FINAL_HEAD) and data.endswith(b"\r\n\r\n"):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write a head that is kept."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Write what is kept, and close."""
+        self.flush()
+        self._transport.close()
 
 
 def _refusing(status: HTTPStatus, detail: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from feature_repo.errors import UnavailableError
 from monitoring import group_commit
 from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
-from monitoring.group_commit import GroupCommit
+from monitoring.group_commit import GroupCommit, ThreadWriter
 from tests.unit.monitoring.test_decision_log import record
 
 
@@ -47,7 +47,7 @@ async def started(writer, entries):
 def test_what_comes_during_a_commit_is_the_next_group():
     async def run():
         write = Slow()
-        writer = GroupCommit(write)
+        writer = GroupCommit(ThreadWriter(write))
         await writer.commit(entry())
         write.open.clear()
         first = await started(writer, [entry(1)])
@@ -65,7 +65,7 @@ def test_what_comes_during_a_commit_is_the_next_group():
 def test_what_comes_in_one_turn_is_one_group():
     async def run():
         write = Slow()
-        writer = GroupCommit(write)
+        writer = GroupCommit(ThreadWriter(write))
         await asyncio.gather(*(writer.commit(entry(number)) for number in range(30)))
         await writer.close()
         return write.groups
@@ -75,7 +75,7 @@ def test_what_comes_in_one_turn_is_one_group():
 
 def test_one_bad_row_fails_alone(log):
     async def run():
-        writer = GroupCommit(log.append_all)
+        writer = GroupCommit(ThreadWriter(log.append_all))
         rows = [entry(1), entry(2), entry(1, score=1), entry(3)]
         found = await asyncio.gather(*(writer.commit(row) for row in rows), return_exceptions=True)
         await writer.close()
@@ -89,7 +89,7 @@ def test_one_bad_row_fails_alone(log):
 
 def test_a_group_that_cannot_be_committed_fails_whole_and_the_next_does_not(log, tmp_path):
     async def run():
-        writer = GroupCommit(log.append_all)
+        writer = GroupCommit(ThreadWriter(log.append_all))
         await writer.commit(entry(0))
         database = tmp_path / "decisions.db"
         database.rename(tmp_path / "away.db")
@@ -109,7 +109,7 @@ def test_who_comes_when_too_many_wait_is_refused():
     async def run():
         write = Slow()
         write.open.clear()
-        writer = GroupCommit(write, most_waiting=3)
+        writer = GroupCommit(ThreadWriter(write), most_waiting=3)
         tasks = await started(writer, [entry(number) for number in range(3)])
         with pytest.raises(UnavailableError, match="is behind: 3 requests"):
             await writer.commit(entry(4))
@@ -125,7 +125,7 @@ def test_who_waits_too_long_is_told_and_not_written_later():
     async def run():
         write = Slow()
         write.open.clear()
-        writer = GroupCommit(write, deadline=0.1)
+        writer = GroupCommit(ThreadWriter(write), deadline=0.1)
         first = await started(writer, [entry(1)])
         second = await started(writer, [entry(2)])
         begun = time.monotonic()
@@ -146,7 +146,7 @@ def test_an_error_that_nobody_thought_of_reaches_who_waits():
         raise ZeroDivisionError
 
     async def run():
-        writer = GroupCommit(broken)
+        writer = GroupCommit(ThreadWriter(broken))
         with pytest.raises(ZeroDivisionError):
             await writer.commit(entry())
         await writer.close()
@@ -156,7 +156,7 @@ def test_an_error_that_nobody_thought_of_reaches_who_waits():
 
 def test_closing_writes_what_waits_and_takes_no_more(log):
     async def run():
-        writer = GroupCommit(log.append_all)
+        writer = GroupCommit(ThreadWriter(log.append_all))
         tasks = [asyncio.create_task(writer.commit(entry(number))) for number in range(5)]
         await asyncio.sleep(0)
         await writer.close()
@@ -179,7 +179,7 @@ def test_the_last_fault_is_told_until_a_group_is_committed_or_a_while_has_passed
             await writer.commit(entry())
 
     async def run():
-        writer = GroupCommit(write)
+        writer = GroupCommit(ThreadWriter(write))
         assert writer.fault is None
         await fails(writer)
         assert str(writer.fault) == "disk full"
@@ -197,7 +197,7 @@ def test_the_last_fault_is_told_until_a_group_is_committed_or_a_while_has_passed
 
 def test_many_decisions_of_one_request_are_one_transaction(log):
     async def run():
-        writer = GroupCommit(log.append_all)
+        writer = GroupCommit(ThreadWriter(log.append_all))
         faults = await writer.commit_all([entry(number) for number in range(2500)])
         await writer.close()
         return faults

@@ -8,7 +8,7 @@ import pytest
 from feature_repo.errors import UnavailableError
 from monitoring import logged_results
 from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
-from monitoring.group_commit import GroupCommit
+from monitoring.group_commit import GroupCommit, ThreadWriter
 from monitoring.outcomes import Outcome, Outcomes
 from tests.unit.monitoring.postgres import a_postgres
 from tests.unit.monitoring.test_decision_log import START, record
@@ -41,7 +41,7 @@ def test_what_is_appended_is_read_back_to_the_bit(log):
 
 def test_a_group_is_committed_and_a_bad_row_fails_alone(log):
     async def run():
-        writer = GroupCommit(log.append_all)
+        writer = GroupCommit(ThreadWriter(log.append_all))
         rows = [*(entry(number) for number in range(50)), entry(7, score=1)]
         found = await asyncio.gather(*(writer.commit(row) for row in rows), return_exceptions=True)
         await writer.close()
