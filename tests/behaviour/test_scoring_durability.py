@@ -1,7 +1,10 @@
 """No acknowledged decision is lost, however the service ends, and none is acknowledged that is not in the log."""
 
+import os
+import signal
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +48,40 @@ def test_what_was_acknowledged_before_a_kill_is_in_the_log(home):
     log.close()
     assert set(acknowledged) <= {record.decision_id for record in logged}
     assert all(replayed.identical for replayed in replay_all(logged, CitedModels(home)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the writer in /proc")
+def test_a_writer_that_is_killed_under_load_loses_nothing_acknowledged_and_ends_with_its_service(home):
+    server = Server(home)
+    server.start()
+    load = Load(server, APPLICANTS)
+    writers = []
+    try:
+        for _ in range(KILLS):
+            after = len(load.acknowledged)
+            _until(lambda after=after: len(load.acknowledged) > after + 20)
+            (writer,) = children(server)
+            writers.append(writer)
+            os.kill(writer, signal.SIGKILL)
+            time.sleep(1.1)
+        after = len(load.acknowledged)
+        _until(lambda: len(load.acknowledged) > after + 20)
+        writers += children(server)
+        server.kill()
+    finally:
+        load.stop()
+    assert len(set(writers)) == KILLS + 1
+    assert set(load.statuses) <= {200, 503}
+    _until(lambda: not Path(f"/proc/{writers[-1]}").exists())
+    log = DecisionLog(home.decision_log_url)
+    logged = {record.decision_id for record in log.rows()}
+    log.close()
+    assert set(load.acknowledged) <= logged
+
+
+def children(server):
+    process = server._process.pid
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def gone_and_back(server, url, take_away, bring_back):
