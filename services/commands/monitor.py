@@ -24,7 +24,7 @@ RETRAIN = click.option(
 _BY = "candor monitor"
 
 
-@click.group()
+@click.group(epilog="Example: candor monitor run; candor monitor watch --every 60")
 def monitor() -> None:
     """Profiles, drift, performance and alerts of what was decided."""
 
