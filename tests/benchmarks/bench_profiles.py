@@ -2,7 +2,7 @@
 
 - decisions of 25 columns from a log to profiles by hour and day, 100,000 and 1,000,000 at 20,800 an hour, and 100,000
   at 5,000 a day, of which each hour is ten small profiles; of days long ago only the days are kept;
-- `candor profile` of a whole log;
+- `candor profile` and `candor performance` of a whole log;
 - whylogs alone on frames of the same columns that are in memory already;
 - decisions per second with a profiling run going on beside, over those without (needs ``wrk``);
 - 200 days of 5,000 decisions of a simulated lender without a shift, and days on which three features have moved by a
@@ -63,6 +63,22 @@ while True:
     shutil.rmtree(profile_store.folder(home), ignore_errors=True)
     profile_store.update(home)
 """
+PERFORMANCE = """
+import json, resource, time
+from feature_repo.home import Home
+from monitoring.monitor_settings import load_settings
+from services import monitor, monitor_steps
+from services.observe import give_way
+give_way()
+home = Home.resolve()
+settings = load_settings(home)
+begun, busy = time.perf_counter(), time.process_time()
+report = monitor_steps.measured(home, settings, monitor.first_period(settings))
+rows = sum(month.decisions for month in report.months)
+print(json.dumps({"rows": rows, "rows/s": rows / (time.perf_counter() - begun),
+                  "rows/s of processor": rows / (time.process_time() - busy),
+                  "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
 IMPORTS = """
 import json, resource
 import monitoring.profiles
@@ -102,6 +118,7 @@ def _from_a_log(folder: Path) -> list[dict[str, Any]]:
             subprocess.run(command, env=_environment(home), cwd=PROJECT, check=True, capture_output=True)
             seconds = time.perf_counter() - begun
             rows.append({"name": "candor profile, to its end", "rows": MANY, "rows/s": MANY / seconds})
+            rows.append({"name": "candor performance"} | _child(PERFORMANCE, home))
         shutil.rmtree(home)
     return rows
 
