@@ -114,13 +114,15 @@ def _terms(terms: dict[str, Any]) -> str:
 
 
 def drift(report: DriftReport) -> str:
-    """Return one line a feature, the most drifted first."""
-    lines = [f"{'feature':34} {'PSI':>7} {'KS':>7} {'missing':>9}  status"]
-    lines += [
-        f"{one.feature:34} {_number(one.psi)} {_number(one.ks)} {one.missing_change:+9.3f}  {one.status}"
-        for one in sorted(report.features, key=lambda one: -(one.psi or 0.0))
-    ]
-    return "\n".join(lines)
+    """Return one line a feature, the most drifted first: against the reference and, if asked, the period before."""
+    before = {one.feature: one for one in report.since_previous}
+    head = f"{'feature':34} {'PSI':>7} {'CSI':>7} {'KS':>7} {'missing':>9}  {'status':<16}"
+    lines = [head + (f"{'PSI before':>10}  status" if before else "")]
+    for one in report.features:
+        line = f"{one.feature:34} {_number(one.psi)} {_number(one.csi)} {_number(one.ks)} {one.missing_change:+9.3f}"
+        then = before.get(one.feature)
+        lines.append(f"{line}  {one.status:<16}" + (f"{then.psi:10.3f}  {then.status}" if then else ""))
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def environment(home: Home) -> dict[str, Any]:
