@@ -107,5 +107,6 @@ def _retrain(home: Home) -> Callable[[str], str]:
 def _log() -> None:
     """Let alerts and defects be seen on stderr, and nothing of what the libraries have to say below a warning."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)  # a library may turn warnings into a log
     for name in ("monitoring", "services"):
         logging.getLogger(name).setLevel(logging.INFO)
