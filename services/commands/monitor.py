@@ -99,7 +99,11 @@ def _retrain(home: Home) -> Callable[[str], str]:
         from services import lifecycle, present_promotions
 
         done = lifecycle.retrain(home, seed=services.train.DEFAULT_SEED, trials=20, by=_BY, why=why)
-        return present_promotions.retrained(done)
+        if done.entry is None:
+            verdict = "nothing new: the very model in service came out again"
+        else:
+            verdict = done.refusal or present_promotions.changed(done.entry)
+        return f"{verdict}; report {done.outcome.report}"
 
     return retrain
 
