@@ -21,6 +21,13 @@ RETRAIN = click.option(
     is_flag=True,
     help="Train and compare with the champion when an alert begins whose rule says so; promote what passes the gate.",
 )
+TRIALS = click.option(
+    "--trials",
+    type=click.IntRange(0, 10_000),
+    default=20,
+    show_default=True,
+    help="Hyperparameters that --retrain tries.",
+)
 _BY = "candor monitor"
 
 
@@ -31,8 +38,9 @@ def monitor() -> None:
 
 @monitor.command(epilog="Example: candor monitor run; candor monitor run --retrain")
 @RETRAIN
+@TRIALS
 @JSON
-def run(retrain: bool, as_json: bool) -> None:
+def run(retrain: bool, trials: int, as_json: bool) -> None:
     """Go through one cycle, which is what a scheduler calls.
 
     Exit 3 while a critical alert goes on, 1 if a step could not be taken or a sink not be told, else 0.
@@ -44,7 +52,7 @@ def run(retrain: bool, as_json: bool) -> None:
     _log()
     observe.give_way()
     with contextlib.redirect_stdout(sys.stderr):
-        cycle = cycles.run(home, _retrain(home) if retrain else None)
+        cycle = cycles.run(home, _retrain(home, trials) if retrain else None)
     emit(cycle.to_json()) if as_json else click.echo(present_monitor.cycle(cycle))
     if cycle.exit_code:
         raise SystemExit(cycle.exit_code)
@@ -53,7 +61,8 @@ def run(retrain: bool, as_json: bool) -> None:
 @monitor.command(epilog="Example: candor monitor watch --every 60 --retrain")
 @click.option("--every", type=Finite(1, 10_080), default=60, show_default=True, metavar="MINUTES", help="How often.")
 @RETRAIN
-def watch(every: float, retrain: bool) -> None:
+@TRIALS
+def watch(every: float, retrain: bool, trials: int) -> None:
     """Go through a cycle again and again, until SIGTERM or Ctrl-C; each is told in a few lines."""
     from services import monitor as cycles
     from services import observe, present_monitor
@@ -65,7 +74,7 @@ def watch(every: float, retrain: bool) -> None:
         home,
         timedelta(minutes=every),
         lambda cycle: click.echo(present_monitor.cycle(cycle)),
-        _retrain(home) if retrain else None,
+        _retrain(home, trials) if retrain else None,
     )
 
 
@@ -91,14 +100,14 @@ def performance(html: Path | None, report: Path | None, as_json: bool) -> None:
     click.echo(found.to_json().decode()) if as_json else click.echo(present_monitor.performance(found))
 
 
-def _retrain(home: Home) -> Callable[[str], str]:
+def _retrain(home: Home, trials: int) -> Callable[[str], str]:
     def retrain(why: str) -> str:
         import services.train  # Feast turns warnings on when it is imported
 
         warnings.simplefilter("ignore")
         from services import lifecycle, present_promotions
 
-        done = lifecycle.retrain(home, seed=services.train.DEFAULT_SEED, trials=20, by=_BY, why=why)
+        done = lifecycle.retrain(home, seed=services.train.DEFAULT_SEED, trials=trials, by=_BY, why=why)
         if done.entry is None:
             verdict = "nothing new: the very model in service came out again"
         else:

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, timedelta
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -613,6 +614,22 @@ def test_a_second_retraining_is_told_who_is_at_it_and_the_first_is_not_disturbed
         assert f"process {os.getpid()}" in last
     with only_one(home.root / ".retrain.lock", "a retraining", "day shift", ""):
         pass
+
+
+@pytest.mark.usefixtures("start")
+def test_an_alert_that_asks_for_a_new_model_has_one_once(home, here):
+    rule = home.root / "monitor.toml"
+    rule.write_text("[rules.silence]\nat_least = 0\nretrain = true\n")
+    try:
+        told = json.loads(here("monitor", "run", "--retrain", "--trials", "0", "--json").stdout)
+        assert told["failed"] == {}
+        assert "silence" in {alert["rule"] for alert in told["alerts"] if alert["firing"]}
+        assert told["retrained"].startswith(("nothing new: ", "version "))
+        assert Path(told["retrained"].partition("; report ")[2]).is_file()
+        assert json.loads(here("monitor", "run", "--retrain", "--trials", "0", "--json").stdout)["retrained"] == ""
+    finally:
+        rule.unlink()
+        (home.root / "alerts.json").unlink()
 
 
 def test_nobody_to_go_back_to_in_an_empty_home(here, tmp_path):
