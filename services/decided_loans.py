@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ _TYPES: dict[Kind, pa.DataType] = {
     "category": pa.string(),
 }
 
+_GRACE = timedelta(days=90)
+
 
 class _Request(msgspec.Struct):
     values: dict[str, Any]
@@ -47,13 +49,24 @@ class _Features(msgspec.Struct):
     request: _Request
 
 
+class _Terms(msgspec.Struct, frozen=True):
+    term_months: int | None = None
+
+
+class _Output(msgspec.Struct, frozen=True):
+    recommended_terms: _Terms = _Terms()
+
+
 class _Asked(msgspec.Struct):
-    """The part of a decision's record that says what was asked for."""
+    """The parts of a decision's record that say what was asked for, and for how long it was granted."""
 
     features: _Features
+    output: _Output
 
 
-def read(home: Home, request: Sequence[FeatureSpec], *, as_of: datetime, loaded_by: datetime) -> pa.Table | None:
+def read(
+    home: Home, request: Sequence[FeatureSpec], *, as_of: datetime, loaded_by: datetime, months: int
+) -> pa.Table | None:
     """Return the approved decisions of the home's log with what became of them, in the columns of the loans table.
 
     Parameters
@@ -65,6 +78,9 @@ def read(home: Home, request: Sequence[FeatureSpec], *, as_of: datetime, loaded_
         UTC; outcomes observed by then.
     loaded_by : datetime
         Wall clock, UTC; outcomes loaded by then. What was read by an instant is read by it again later.
+    months : int
+        Months after a decision in which a default counts. With 0, a loan counts once its term and 90 days are over:
+        of the outcomes known earlier most are bad, since a repayment is known last of all.
 
     Returns
     -------
@@ -85,7 +101,11 @@ def read(home: Home, request: Sequence[FeatureSpec], *, as_of: datetime, loaded_
     try:
         with database.connect() as connection:
             for row in connection.execution_options(yield_per=_BATCH).execute(_query(as_of, loaded_by)):
-                asked = _asked(decoder, row)
+                record = _asked(decoder, row)
+                asked = record.features.request.values
+                term = record.output.recommended_terms.term_months or asked.get("term_months") or 0
+                if not months and not _has_ended(_utc(row.as_of), int(term), as_of):
+                    continue
                 observed = _utc(row.observed_at)
                 loan = {
                     "loan_id": row.decision_id,
@@ -167,13 +187,18 @@ def _schema(request: Sequence[FeatureSpec]) -> pa.Schema:
     )
 
 
-def _asked(decoder: msgspec.json.Decoder[_Asked], row: Any) -> dict[str, Any]:
+def _asked(decoder: msgspec.json.Decoder[_Asked], row: Any) -> _Asked:
     try:
-        return decoder.decode(row.record).features.request.values
+        return decoder.decode(row.record)
     except msgspec.MsgspecError as error:
         raise UnavailableError(
             f"decision {row.decision_id} was logged in a form that cannot be read: {error}"
         ) from None
+
+
+def _has_ended(decided: datetime, term_months: int, as_of: datetime) -> bool:
+    """Return whether a loan's last payment has been due for 90 days, so that either outcome is known."""
+    return decided <= _months_before(as_of - _GRACE, term_months)
 
 
 def _is_absent(home: Home) -> bool:

@@ -66,8 +66,8 @@ def run(home: Home, retrain: Retrain | None = None) -> Cycle:
         teller.tell([*found, *readings.of_steps(_STEPS, cycle.failed)])
         if retrain and (asking := teller.asking()):
             why = f"alert: {', '.join(sorted({alert.rule for alert in asking}))}"
-            _taken("retrain", cycle, lambda: _retrain(cycle, retrain, why))
-            teller.mark_retrained(asking)
+            if _retrained(cycle, retrain, why):
+                teller.mark_retrained(asking)
             if "retrain" in cycle.failed:
                 teller.tell([*found, *readings.of_steps(_STEPS, cycle.failed)])
         try:
@@ -152,9 +152,20 @@ class _Teller:
             raise UnavailableError(f"{self._path} cannot be written: {error.strerror}") from None
 
 
-def _retrain(cycle: Cycle, retrain: Retrain, why: str) -> Iterable[Reading]:
-    cycle.retrained = retrain(why)
-    return ()
+def _retrained(cycle: Cycle, retrain: Retrain, why: str) -> bool:
+    """Ask for a new model, and return whether that is done with: where something was not there it is tried again."""
+
+    def step() -> Iterable[Reading]:
+        try:
+            cycle.retrained = retrain(why)
+        except UnavailableError:
+            again.append(True)
+            raise
+        return ()
+
+    again: list[bool] = []
+    _taken("retrain", cycle, step)
+    return not again
 
 
 def _taken(name: str, cycle: Cycle, step: Callable[[], Iterable[Reading]]) -> list[Reading]:

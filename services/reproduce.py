@@ -185,7 +185,8 @@ def _dataset(home: Home, record: _Record, store: FeatureStore) -> Dataset:
     recipe, request = record.recipe, record.contract.request
     decided = None
     if recipe.loaded_by is not None:
-        decided = decided_loans.read(home, request, as_of=recipe.as_of, loaded_by=recipe.loaded_by)
+        instants = {"as_of": recipe.as_of, "loaded_by": recipe.loaded_by}
+        decided = decided_loans.read(home, request, **instants, months=recipe.performance_months)
     return build_dataset(
         store,
         record.contract,

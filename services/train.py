@@ -103,7 +103,7 @@ def train(
     policy = load_policy(policy_text)
     # Held from before the first work for it: a search is one study in one file.
     with _searching(home) if trials else nullcontext():
-        decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began)
+        decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began, months=months)
         if decided is not None:
             require_passed([decided_loans.check(home, decided, contract.request, as_of)])
         dataset = build_dataset(

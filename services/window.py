@@ -36,7 +36,7 @@ def window_start(home: Home, *, as_of: datetime, months: int) -> datetime:
     """
     intake.require_gated(home)
     request = registry.request_specs(home)
-    decided = decided_loans.read(home, request, as_of=as_of, loaded_by=now())
+    decided = decided_loans.read(home, request, as_of=as_of, loaded_by=now(), months=months)
     names = [spec.name for spec in request]
     _, known, _ = choose_loans(home.source_glob("loans"), names, as_of=as_of, months=months, decided=decided)
     start = rolling_start(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,7 +140,8 @@ def fit_calibrated(
             trials=trials,
             timeout=timeout,
             storage=storage,
-            study=f"{dataset.digest}-{seed}-{digest_of(repr((parameters, columns, package_versions())).encode())}",
+            # The same loans divided elsewhere are another search: what one saw may be out of time in the other.
+            study=f"{dataset.digest}-{seed}-{digest_of(_search_of(dataset, parameters, columns))}",
         )
     else:
         chosen = Chosen(parameters=parameters, rounds=rounds, loss=float("nan"))
@@ -152,6 +154,10 @@ def fit_calibrated(
     raw[last] = held_out
     pd = _calibrated(calibration, raw)
     return Fitted(columns, matrix, booster, chosen, calibration, fitted, last, pd)
+
+
+def _search_of(dataset: Dataset, parameters: Parameters, columns: Sequence[Column]) -> bytes:
+    return repr((dataset.oot_start.isoformat(), parameters, columns, package_versions())).encode()
 
 
 def explain_and_measure(dataset: Dataset, model: Fitted, cutoff: float) -> Candidate:

@@ -55,6 +55,8 @@ class Dataset:
         SHA-256 of all values, ``sha256:<hex>``.
     query : str
         The SQL that chose the loans.
+    decided_here : ndarray of bool, shape (n,)
+        Whether each is a decision of this home with its outcome, and none of the loans table.
     """
 
     table: pa.Table
@@ -64,6 +66,7 @@ class Dataset:
     waterfall: dict[str, int]
     digest: str
     query: str
+    decided_here: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -180,7 +183,7 @@ def build_dataset(
         waterfall[DECIDED_HERE] = int(here.sum())
     earlier = table.filter(pa.array(before))
     specs = tuple(spec for spec in contract.model_features if earlier[spec.name].null_count < earlier.num_rows)
-    return Dataset(table, specs, as_of, oot_start, waterfall, digest_of_table(table), query)
+    return Dataset(table, specs, as_of, oot_start, waterfall, digest_of_table(table), query, here)
 
 
 def join_features(store: FeatureStore, dataset: Dataset, features: Sequence[str], rows: NDArray[np.bool_]) -> pa.Table:

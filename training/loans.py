@@ -18,7 +18,10 @@ DECIDED_HERE = "of them decided here"  # step of the waterfall
 # latest version; of applications sent twice, the first counts.
 LOANS_SQL = """
 with known as (
-    select *, row_number() over (partition by loan_id order by created_timestamp desc, {request}, defaulted) as version
+    select *, row_number() over (
+        partition by loan_id
+        order by created_timestamp desc, {request}, defaulted, decided_here, event_timestamp, outcome_observed_at
+    ) as version
     from ({sources}) where created_timestamp <= $as_of
 ), latest as (
     select *,

@@ -16,7 +16,19 @@ from feature_repo.home import Home
 from training.bundle import Challenger, Champion, install, read_champion, write_champion
 from training.judgement import DatasetOf, judged
 from training.promotion_gate import DEFAULT_GATE, read_gate, refusals
-from training.promotion_record import CHANGES, Entry, about, append, begin, end, now, read_record, same, signed
+from training.promotion_record import (
+    CHANGES,
+    Entry,
+    about,
+    append,
+    begin,
+    end,
+    last_champion,
+    now,
+    read_record,
+    same,
+    signed,
+)
 from training.switch import follow, keep_reference, switching
 
 
@@ -199,10 +211,11 @@ def _require(home: Home, entry: Entry, done: str) -> None:
 
 
 def _champion(home: Home) -> Champion | None:
+    """Return the champion, by the record where champion.json is damaged; None if there never was one."""
     try:
         return read_champion(home)
     except UnavailableError:
-        return None
+        return last_champion(home) if home.champion_path.exists() else None
 
 
 def _require_champion(home: Home, compared: Champion | None, version: str) -> None:

@@ -111,8 +111,31 @@ def comparison_lines(
         aside += f"; {name} had to do without {', '.join(lost)}"
     there = [feature for feature in champion.features if feature in dataset.table.column_names]
     own, others = scores(candidate, dataset.values(rows)), scores(champion, dataset.values(rows, there))
-    lines = difference_lines(gate, defaulted, own, others, name, aside)
+    fair = both_would_approve(own, others, dataset.decided_here[rows])
+    if not fair.all():
+        aside += f"; without {int((~fair).sum()):,} loans decided here that the candidate would not have approved"
+    lines = difference_lines(gate, defaulted[fair], own[fair], others[fair], name, aside)
     return [champion_line(lost, name, uncompared), *lines]
+
+
+def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools) -> Bools:
+    """Return which loans are fair to both of two models: of those decided here, the ones that both would approve.
+
+    Loans decided here are those that a champion approved. That cuts off its own worst scores and not the candidate's,
+    so that it ranks them less well than it ranks all that apply, and a candidate that is worse would look as good. Cut
+    at the highest PD that the champion gives to any of them, the candidate's scores end where the champion's do.
+
+    Parameters
+    ----------
+    candidate, champion : ndarray of float64, shape (n,)
+        PD by each.
+    decided_here : ndarray of bool, shape (n,)
+        Loans from the home's own decisions.
+    """
+    if not decided_here.any():
+        return np.ones(len(candidate), bool)
+    fair: Bools = ~decided_here | (candidate <= champion[decided_here].max())
+    return fair
 
 
 def lost_features(dataset: Dataset, champion: Scorer) -> tuple[str, ...]:

@@ -103,6 +103,14 @@ def record_path(home: Home) -> Path:
     return home.root / "promotions.jsonl"
 
 
+def last_champion(home: Home) -> Champion | None:
+    """Return whom the record has in service; None if nobody ever was. Errors as for `read_record`."""
+    for entry in reversed(read_record(home)):
+        if entry.action in ("promote", "rollback") and entry.outcome == "done":
+            return Champion(bundle=entry.bundle, version=entry.version, run_id=entry.run_id)
+    return None
+
+
 def read_record(home: Home) -> list[Entry]:
     """Return all events of a home, the oldest first.
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow.parquet as pq
 
 from feature_repo.contract import FeatureSpec
@@ -118,7 +119,16 @@ def make_loans(folder: Path, rows: int) -> None:
 def read(folder: Path) -> Dataset:
     """Return the loans as a dataset, its digest taken."""
     table = pq.read_table(folder / "loans.parquet").combine_chunks()
-    return Dataset(table, SPECS, datetime(2026, 1, 1, tzinfo=UTC), OOT_START, {}, digest_of_table(table), "")
+    return Dataset(
+        table,
+        SPECS,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        OOT_START,
+        {},
+        digest_of_table(table),
+        "",
+        np.zeros(len(table), bool),
+    )
 
 
 def train(folder: Path, threads: int) -> list[dict[str, Any]]:

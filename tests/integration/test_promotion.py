@@ -212,9 +212,27 @@ def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, s
     assert (line.passed, "damaged" in line.note, "plan.json" in line.note) == (True, True, True)
     assert rollback(home).version == first  # its bundle is had again from MLflow
     assert load_bundle(place).digest == read_champion(home).bundle
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_champion_file_is_no_way_around_the_comparison(home, first, second):
+    assert read_champion(home).version == first
     home.champion_path.write_bytes(b"{")
-    (line,) = (line for line in lifecycle.promote(home, second.run.version).lines if line.name == "champion")
-    assert (line.passed, "is damaged" in line.note) == (True, True)
+    entry = lifecycle.promote(home, second.run.version)
+    assert entry.previous.version == first
+    assert "auc_difference" in {line.name for line in entry.lines}
+    kept = record_path(home).read_bytes()
+    try:
+        record_path(home).unlink()
+        home.champion_path.write_bytes(b"{")
+        with pytest.raises(Refused, match="is damaged, and the record knows of none"):
+            lifecycle.promote(home, first)
+        (line,) = (
+            one for one in lifecycle.promote(home, first, uncompared=True, why="x").lines if one.name == "champion"
+        )
+        assert line.passed
+    finally:
+        record_path(home).write_bytes(kept)
 
 
 def test_a_bundle_that_its_run_did_not_make_is_not_promoted(home, second, stump, tmp_path):

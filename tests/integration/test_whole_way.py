@@ -1,6 +1,8 @@
 import json
 import os
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import mlflow
@@ -14,6 +16,8 @@ from monitoring.segments import unbanded
 from services import lifecycle, pipeline
 from services.scoring.once import decide_once
 from training.bundle import bundle_path, load_bundle, read_champion
+from training.champion import fit_calibrated
+from training.model import Parameters
 from training.promotion_gate import DEFAULT_GATE
 from training.tracking import MODEL_NAME, Tracking
 
@@ -120,6 +124,18 @@ def test_the_reference_profile_counts_every_loan_out_of_time_and_a_thousand_at_l
         bands[unbanded(name)[0]] += found[name].n
     features = {spec.name for spec in finished.outcome.dataset.specs}
     assert dict(bands) == dict.fromkeys(features, rows), "each feature once more, row by row in its score band"
+
+
+def test_a_search_learns_nothing_from_one_whose_window_began_later(finished, tmp_path):
+    later = finished.outcome.dataset
+    earlier = replace(later, oot_start=later.oot_start - timedelta(days=150))
+
+    def losses(dataset, storage):
+        model = fit_calibrated(dataset, Parameters(max_rounds=20), seed=7, trials=1, storage=tmp_path / storage)
+        return [trial.loss for trial in model.chosen.trials]
+
+    losses(later, "used.db")
+    assert losses(earlier, "used.db") == losses(earlier, "new.db")
 
 
 def test_protected_attributes_reach_neither_frame_nor_bundle(finished):

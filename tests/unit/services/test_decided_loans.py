@@ -30,7 +30,7 @@ def book(home):
     """Log decisions and their outcomes, and return what training reads of them."""
     log = DecisionLog(home.decision_log_url)
 
-    def run(*told, as_of=LATER, loaded_by=None):
+    def run(*told, as_of=LATER, loaded_by=None, months=6):
         for number, outcome, days, changes in told:
             one = decision(number, **changes)
             if log.get(one.decision_id) is None:
@@ -38,7 +38,7 @@ def book(home):
             given = Outcome(outcome=outcome, observed_at=START + days * DAY, decision_id=one.decision_id)
             assert [taken.status for taken in Outcomes(log.database).store([given])] == ["stored"]
         loaded_by = loaded_by or datetime.now(UTC)
-        return decided_loans.read(home, REQUEST, as_of=as_of, loaded_by=loaded_by)
+        return decided_loans.read(home, REQUEST, as_of=as_of, loaded_by=loaded_by, months=months)
 
     yield run
     log.close()
@@ -80,7 +80,7 @@ def test_what_was_read_once_is_read_again_whatever_is_loaded_later(book):
 
 
 def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
-    assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER) is None
+    assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER, months=6) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,4 +121,12 @@ def test_a_record_of_another_form_and_a_damaged_log_are_one_line(book, home, tmp
     (tmp_path / "damaged.db").write_bytes(b"no database" * 100)
     damaged = Home(root=home.root, log_override=f"sqlite:///{tmp_path / 'damaged.db'}")
     with pytest.raises(UnavailableError, match=r"decision log .*damaged\.db"):
-        decided_loans.read(damaged, REQUEST, as_of=LATER, loaded_by=LATER)
+        decided_loans.read(damaged, REQUEST, as_of=LATER, loaded_by=LATER, months=6)
+
+
+def test_without_a_window_a_loan_counts_once_its_term_and_90_days_are_over(book):
+    told = ((1, "DEFAULTED", 40, {}), (2, "REPAID", 370, {}))
+    over = datetime(START.year + 1, START.month, START.day, tzinfo=UTC) + 90 * DAY
+    assert book(*told, as_of=over - DAY, months=0) is None
+    assert book(as_of=over - DAY, months=6).num_rows == 2
+    assert book(as_of=over + DAY, months=0).num_rows == 2

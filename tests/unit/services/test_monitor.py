@@ -218,6 +218,17 @@ def test_a_retraining_that_fails_is_told_and_not_tried_in_each_cycle(home, log):
     assert monitor.run(home, fails).failed == {}
 
 
+def test_a_retraining_that_something_was_not_there_for_is_tried_again(home, log):
+    fill(log, 1500, this_hour() - HOUR, HOUR, moved=1.0)
+
+    def busy(why):
+        raise UnavailableError("a search is under way in this home")
+
+    assert monitor.run(home, busy).failed == {"retrain": "a search is under way in this home"}
+    assert monitor.run(home, lambda why: "version 4 is champion").retrained == "version 4 is champion"
+    assert monitor.run(home, busy).failed == {}
+
+
 def test_a_defect_in_a_step_does_not_end_the_cycle(home, log, monkeypatch):
     fill(log, 1200, this_hour() - HOUR, HOUR)
 

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.special import expit
 
 from feature_repo.home import Home
 from tests.unit.services import small_bundle
@@ -14,6 +15,7 @@ from training.bundle import bundle_path, load_bundle
 from training.columns import Column, encode
 from training.dataset import Dataset
 from training.promotion_checks import (
+    both_would_approve,
     brier_difference,
     bundle_lines,
     champion_line,
@@ -180,9 +182,26 @@ def test_a_feature_is_lost_that_is_not_there_or_for_most_loans_not_any_more():
         | {name: [1.0] * n + [None] * (before - n) + [1.0] * m + [None] * (oot - m) for name, (n, m) in there.items()}
     )
     start = datetime(2025, 2, 1, tzinfo=UTC)
-    dataset = Dataset(table, (), start, start, {}, "", "")
+    dataset = Dataset(table, (), start, start, {}, "", "", np.zeros(len(table), bool))
     scorer = SimpleNamespace(features=(*names, "unheard_of"))
     assert lost_features(dataset, scorer) == ("ended", "gone", "unheard_of")
     line = champion_line(("gone",), "version 1", uncompared=False)
     assert (line.value, line.passed) == (1, False)
     assert champion_line((), "version 1", uncompared=False) == GateLine("champion_features", 0, 0, True)
+
+
+def test_loans_that_a_champion_approved_speak_no_more_for_the_candidate_than_for_it():
+    rng = np.random.default_rng(3)
+    n = 60_000
+    risk = rng.normal(-2.2, 1.2, n)
+    defaulted = rng.random(n) < expit(risk)
+    champion, candidate = (expit(risk + rng.normal(0, 0.9, n)) for _ in range(2))
+    assert both_would_approve(candidate, champion, np.zeros(n, bool)).all()
+    assert abs(auc_difference(defaulted, candidate, champion).estimate) < 0.01
+    approved = champion <= np.quantile(champion, 0.7)
+    biased = auc_difference(defaulted[approved], candidate[approved], champion[approved])
+    assert biased.low > 0.01, "as good as the champion, and looks better"
+    rows = np.flatnonzero(approved)[both_would_approve(candidate[approved], champion[approved], approved[approved])]
+    fair = auc_difference(defaulted[rows], candidate[rows], champion[rows])
+    assert fair.low < 0 < fair.high
+    assert candidate[rows].max() <= champion[approved].max()
