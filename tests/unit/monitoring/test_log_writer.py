@@ -162,15 +162,18 @@ def test_closing_writes_what_waits_and_leaves_no_process(url, log):
         process = ProcessWriter(url)
         process.start()
         writer = GroupCommit(process)
-        tasks = [asyncio.create_task(writer.commit(entry(number))) for number in range(5)]
+        await writer.commit(entry(0))
+        number_of_process = process._process.pid
+        tasks = [asyncio.create_task(writer.commit(entry(number))) for number in range(1, 5)]
         await asyncio.sleep(0)
         await writer.close()
-        assert await asyncio.gather(*tasks) == [None] * 5
+        assert await asyncio.gather(*tasks) == [None] * 4
+        return number_of_process
 
-    asyncio.run(run())
+    ended = asyncio.run(run())
     assert held(log) == [0, 1, 2, 3, 4]
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    with pytest.raises(ProcessLookupError):
+        os.kill(ended, 0)
 
 
 def test_told_to_end_by_a_signal_it_goes_on_until_the_service_ends(url, log):
