@@ -5,6 +5,7 @@ Of a record only the features are decoded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from feature_repo.errors import UnavailableError
 from monitoring.log_database import decisions, outcomes
 from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
+from monitoring.pace import rest
 from monitoring.plain_columns import Plain, plain_values
 from monitoring.segments import BANDS, PD, RECOMMENDATION, SCORE, Segment, band_limits, band_numbers
 
@@ -124,11 +126,13 @@ class LoggedInputs:
             .limit(PAGE)
         )
         while True:
+            begun = time.monotonic()
             place = [decisions.c.decided_at >= (after.decided_at if after else start)]
             found = self._page(query.where(*place, *([beyond(after)] if after else [])))
             if found is None:
                 return
             yield found
+            rest(time.monotonic() - begun)
             if found.rows < PAGE:
                 return
             after = found.last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from feature_repo.errors import UnavailableError
 from feature_repo.stores.stored import Status
 from monitoring.log_database import decisions, outcomes
 from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
+from monitoring.pace import rest
 
 UNKNOWN, REPAID, DEFAULTED = -1, 0, 1
 """Outcomes in the columns."""
@@ -126,11 +128,13 @@ class LoggedResults:
             .limit(PAGE)
         )
         while True:
+            begun = time.monotonic()
             place = [decisions.c.decided_at >= (after.decided_at if after else start)]
             rows = self._rows(query.where(*place, *([beyond(after)] if after else [])))
             if rows:
                 yield _columns(rows)
                 after = Mark(utc(rows[-1][1]), rows[-1][0])
+            rest(time.monotonic() - begun)
             if len(rows) < PAGE:
                 return
 
