@@ -68,10 +68,12 @@ class Judged:
     ) -> list[GateLine]:
         """Compare with the champion, where there is one that can still score: a damaged one must be replaceable."""
         if champion is None:
-            if not home.champion_path.exists():
-                return _champion_line("there is no champion to compare with")
-            note = f"{home.champion_path} is damaged, and the record knows of none: vouch by --uncompared and say --why"
-            return _champion_line(note, passed=uncompared)
+            damaged = home.champion_path.exists()
+            return _champion_line(
+                f"{home.champion_path} is damaged, and the record knows of none"
+                if damaged
+                else "there is no champion to compare with"
+            )
         name = f"version {champion.version}"
         if champion.bundle == self.bundle.digest:
             return _champion_line(f"the same bundle as that of {name}, the champion")
