@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 _STEPS = 100
-_SETTLED = 1e-14
+_SETTLED = 1e-9  # what is left after such a step is of the order of its square
 
 
 def annual_percentage_rate(

@@ -47,7 +47,10 @@ class Inputs(msgspec.Struct, frozen=True, gc=False):
 
     def origin(self, name: str) -> tuple[str, datetime | None]:
         """Return where a value came from, and when it was true."""
-        return next((place, one.event_timestamp) for place, one in self.sources.items() if name in one.values)
+        for place, one in self.sources.items():
+            if name in one.values:
+                return place, one.event_timestamp
+        raise KeyError(name)
 
 
 def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> Inputs:

@@ -83,7 +83,7 @@ class RequestReader:
         self._policy = policy
         self._guard = Guard([*specs, _AGE])
         self._has_legal_age = any(spec.name == "of_legal_age" for spec in specs)
-        self._applicant_features = [s.name for s in specs if s.role == "model" and s not in contract.request]
+        self._applicant_features = {s.name for s in specs if s.role == "model" and s not in contract.request}
         self._type = request_type([*specs, _AGE])
         self._decoder = msgspec.json.Decoder(self._type)
 
@@ -123,7 +123,7 @@ class RequestReader:
         term = asked.get("term_months")
         term = self._policy.request.default_term_months if term is None else term
         given |= {"purchase_amount": amount / 100, "term_months": term}
-        brings = any(given.get(name) is not None for name in self._applicant_features)
+        brings = any(value is not None and name in self._applicant_features for name, value in given.items())
         return LoanRequest(asked["applicant_id"], amount, term, given, brings, asked)
 
     def json_schema(self) -> dict[str, Any]:

@@ -75,9 +75,11 @@ def _raised(
             groups.setdefault(text, []).append((code, name))
     raised: list[tuple[float, Reason]] = []
     for text, members in groups.items():
-        impact = sum(impacts[name] for _, name in members)
+        if impacts[members[0][1]] <= 0:  # the largest of them
+            continue
+        impact = sum([impacts[name] for _, name in members])
         if impact > 0:
-            names = tuple(name for _, name in members if impacts[name] > 0)
+            names = tuple([name for _, name in members if impacts[name] > 0])
             raised.append((impact, Reason(members[0][0], names[0], text, impact, names)))
     return [reason for _, reason in sorted(raised, key=lambda one: -one[0])]
 
