@@ -1,7 +1,8 @@
 """A whole explained decision beside Feast's feature server and a bare handler, over HTTP, one worker each.
 
 Needs ``wrk`` and ``hey`` (Debian's packages of that name). All contenders answer for the same applicants from
-the same Redis, one after the other, 16 connections each:
+the same Redis, 16 connections each, one after the other and that several times, since a machine is not the same from
+one minute to the next; told is the median of the rounds, of ratios that of each round's ratio:
 
 - ``feast serve``: the stored features of the model's feature service, nothing else;
 - ``bare handler``: Litestar, one HMGET, one lookup in the same model's tables, nothing checked, decoded or logged;
@@ -24,18 +25,22 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.benchmarks.demo_home import CANDOR, PROJECT, a_demo_home
 
 CONNECTIONS = 16
-SECONDS = 8
+SECONDS = 6
+ROUNDS = 5
 APPLICANTS = 2000
 PROGRAMS = Path(sys.executable).parent
 
 
 def run(seconds: int = SECONDS) -> list[dict[str, Any]]:
     """Return ``name``, ``requests/s``, ``p50_ms``, ``p99_ms`` and errors at full load, and ratios to the two others.
+
+    Beside the ratios stand those of the single rounds.
 
     The last row is our latency at half the load that it can take.
     """
@@ -61,33 +66,40 @@ def _measured(folder: Path, environment: dict[str, str], facts: dict[str, Any], 
     asked = json.dumps({"features": features, "entities": {"applicant_id": ["%s"]}}).encode()
     reading = folder / "features.lua"
     reading.write_text(_script(asked))
-    found: dict[str, dict[str, float]] = {}
-    port = _free_port()
-    with _server([str(PROGRAMS / "feast"), "serve", "-p", str(port), "-w", "1", "--no-access-log"],
-                 environment, port, "/health", PROJECT / "feature_repo"):  # fmt: skip
-        found["feast serve"] = _load(f"http://127.0.0.1:{port}/get-online-features", reading, seconds)
-    port = _free_port()
     bare = {**environment, "BARE_BUNDLE": str(bundle.path), "BARE_REDIS": facts["redis"]}
-    command = [sys.executable, "-m", "uvicorn", "tests.benchmarks.bare_handler:app", "--port", str(port),
-               "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]  # fmt: skip
-    with _server(command, bare, port, "/health", PROJECT):
-        found["bare handler"] = _load(f"http://127.0.0.1:{port}/predict", decision, seconds)
-    port = _free_port()
-    with _server([*CANDOR, "serve", "--port", str(port)],
-                 environment, port, "/health/ready", PROJECT):  # fmt: skip
-        url = f"http://127.0.0.1:{port}/predict"
-        ours = found["candor serve"] = _load(url, decision, seconds)
-        half = _paced(url, ours["requests/s"] / 2, seconds)
-    rows: list[dict[str, Any]] = [
-        {"name": name}
-        | figures
-        | {
-            f"times {other}": figures["requests/s"] / found[other]["requests/s"]
-            for other in ("feast serve", "bare handler")
-        }
-        for name, figures in found.items()
-    ]
-    return [*rows, {"name": "candor serve, half that load"} | half]
+    ports = {"feast serve": _free_port(), "bare handler": _free_port(), "candor serve": _free_port()}
+    feast = [str(PROGRAMS / "feast"), "serve", "-p", str(ports["feast serve"]), "-w", "1", "--no-access-log"]
+    handler = [sys.executable, "-m", "uvicorn", "tests.benchmarks.bare_handler:app", "--loop", "uvloop",
+               "--http", "httptools", "--no-access-log", "--log-level", "warning"]  # fmt: skip
+    handler += ["--port", str(ports["bare handler"])]
+    candor = [*CANDOR, "serve", "--port", str(ports["candor serve"])]
+    asks = {
+        "feast serve": (f"http://127.0.0.1:{ports['feast serve']}/get-online-features", reading),
+        "bare handler": (f"http://127.0.0.1:{ports['bare handler']}/predict", decision),
+        "candor serve": (f"http://127.0.0.1:{ports['candor serve']}/predict", decision),
+    }
+    with (
+        _server(feast, environment, ports["feast serve"], "/health", PROJECT / "feature_repo"),
+        _server(handler, bare, ports["bare handler"], "/health", PROJECT),
+        _server(candor, environment, ports["candor serve"], "/health/ready", PROJECT),
+    ):
+        rounds = [{name: _load(url, script, seconds) for name, (url, script) in asks.items()} for _ in range(ROUNDS)]
+        url = asks["candor serve"][0]
+        rate = median(one["candor serve"]["requests/s"] for one in rounds)
+        half = [_paced(url, rate / 2, seconds) for _ in range(ROUNDS)]
+    rows: list[dict[str, Any]] = []
+    for name in asks:
+        row: dict[str, Any] = {"name": name} | _medians([one[name] for one in rounds])
+        for other in ("feast serve", "bare handler"):
+            ratios = [one[name]["requests/s"] / one[other]["requests/s"] for one in rounds]
+            row[f"times {other}"] = median(ratios)
+            row[f"by round, {other}"] = " ".join(f"{ratio:.3g}" for ratio in ratios)
+        rows.append(row)
+    return [*rows, {"name": "candor serve, half that load"} | _medians(half)]
+
+
+def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {figure: median(one[figure] for one in rounds) for figure in rounds[0]}
 
 
 def _script(body: bytes) -> str:
