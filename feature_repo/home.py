@@ -241,6 +241,11 @@ class Home:
         """
         return self.as_of_override or self.state().outcomes_as_of or self.now()
 
+    def portfolio_observed_until(self) -> datetime | None:
+        """Return until when the ingested portfolio says what became of loans, UTC; None if it has no end."""
+        state = self.state()
+        return state.outcomes_as_of or state.as_of
+
 
 def parse_instant(text: str, name: str) -> datetime:
     """Return an ISO 8601 date or instant as UTC; a bare date is its midnight in UTC.

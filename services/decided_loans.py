@@ -8,22 +8,25 @@ the loans table. An approval of which nobody has reported anything was perhaps n
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from feature_repo.contract import FeatureSpec, Kind
-from feature_repo.errors import UnavailableError
+from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
 from monitoring.log_database import LogDatabase, decisions, outcomes
-from validation.gates import run_gate
+from training.loans import DecidedHere
+from validation.gates import require_passed, run_gate_setting_aside
 from validation.own_suites import of_rows, own_expectations
-from validation.results import GateResult
 from validation.source_gate import LOANS
 from validation.suites import loans_suite
 from validation.tables import to_frame
@@ -66,8 +69,8 @@ class _Asked(msgspec.Struct):
 
 def read(
     home: Home, request: Sequence[FeatureSpec], *, as_of: datetime, loaded_by: datetime, months: int
-) -> pa.Table | None:
-    """Return the approved decisions of the home's log with what became of them, in the columns of the loans table.
+) -> DecidedHere:
+    """Return the approved decisions of the home's log with what became of them, and how many others are no loans.
 
     Parameters
     ----------
@@ -84,9 +87,9 @@ def read(
 
     Returns
     -------
-    pyarrow.Table or None
-        A row for each outcome, in order of decision and observation: ``loan_id`` is the decision's ID,
-        ``event_timestamp`` the instant on the home's clock at which it was made. None if there is no outcome.
+    DecidedHere
+        Of the loans a row for each outcome, in order of decision and observation: ``loan_id`` is the decision's ID,
+        ``event_timestamp`` the instant on the home's clock at which it was made. Nothing where no outcome was loaded.
 
     Raises
     ------
@@ -94,17 +97,22 @@ def read(
         If the log is not there, or holds what cannot be read.
     """
     if _is_absent(home):
-        return None
+        return DecidedHere()
     decoder = msgspec.json.Decoder(_Asked)
     columns: dict[str, list[Any]] = {field.name: [] for field in _schema(request)}
+    going_on: set[str] = set()
     database = LogDatabase(home.decision_log_url)
     try:
         with database.connect() as connection:
+            left_out = _left_out(connection, as_of, loaded_by, months)
+            if left_out is None:
+                return DecidedHere()
             for row in connection.execution_options(yield_per=_BATCH).execute(_query(as_of, loaded_by)):
                 record = _asked(decoder, row)
                 asked = record.features.request.values
                 term = record.output.recommended_terms.term_months or asked.get("term_months") or 0
                 if not months and not _has_ended(_utc(row.as_of), int(term), as_of):
+                    going_on.add(row.decision_id)
                     continue
                 observed = _utc(row.observed_at)
                 loan = {
@@ -119,38 +127,78 @@ def read(
                     values.append(loan[name] if name in loan else asked.get(name))
     finally:
         database.close()
-    return pa.table(columns, schema=_schema(request)) if columns["loan_id"] else None
+    left_out["not over for 90 days"] = len(going_on)
+    loans = pa.table(columns, schema=_schema(request)) if columns["loan_id"] else None
+    return DecidedHere(loans, {why: count for why, count in left_out.items() if count})
 
 
-def unreported(home: Home, *, as_of: datetime, loaded_by: datetime, months: int) -> int:
-    """Return how many approvals of which nobody has reported anything are older than the performance window.
+def _left_out(connection: sa.Connection, as_of: datetime, loaded_by: datetime, months: int) -> dict[str, int] | None:
+    """Count the decisions that are no loans to learn from; None where no outcome was loaded at all.
 
-    They were not taken up, or their reports are missing: if defaults alone are reported, they look like all there is.
+    An approval of which nobody has reported anything was not taken up, or its report is missing: where defaults alone
+    are reported, they look like all there is. It is counted once it is older than the performance window.
     """
-    if _is_absent(home):
-        return 0
-    reported = sa.select(outcomes.c.decision_id).where(
-        outcomes.c.observed_at <= as_of.astimezone(UTC), outcomes.c.loaded_at <= loaded_by.astimezone(UTC)
-    )
-    query = sa.select(sa.func.count()).where(
-        decisions.c.recommendation == "APPROVED",
-        decisions.c.as_of <= _months_before(as_of, months).astimezone(UTC),
-        decisions.c.decision_id.not_in(reported),
-    )
-    database = LogDatabase(home.decision_log_url)
-    try:
-        with database.connect() as connection:
-            return int(connection.execute(query).scalar_one())
-    finally:
-        database.close()
+    loaded = outcomes.c.loaded_at <= loaded_by.astimezone(UTC)
+    observed = loaded & (outcomes.c.observed_at <= as_of.astimezone(UTC))
+    reported = sa.select(outcomes.c.decision_id).where(loaded)
+    if connection.execute(reported.limit(1)).first() is None:
+        return None
+    approved = decisions.c.recommendation == "APPROVED"
+    of_outcome = decisions.c.decision_id.in_(reported)
+    count = sa.select(sa.func.count()).select_from(decisions)
+    over = decisions.c.as_of <= _months_before(as_of, months).astimezone(UTC)
+    within = f" in {months} months" if months else ""
+    asked = {
+        "declined, or left to a person": count.where(of_outcome, ~approved),
+        f"observed after {as_of:%Y-%m-%d}": count.where(
+            of_outcome, approved, decisions.c.decision_id.not_in(sa.select(outcomes.c.decision_id).where(observed))
+        ),
+        f"approved and never reported on{within}": count.where(approved, over, ~of_outcome),
+    }
+    return {why: int(connection.execute(query).scalar_one()) for why, query in asked.items()}
 
 
-def check(home: Home, loans: pa.Table, request: Sequence[FeatureSpec], as_of: datetime) -> GateResult:
-    """Run the gate of the loans table on them, with what a suite of the user's asks of single rows of it."""
-    frame = to_frame(loans)
-    suite = loans_suite(request, as_of=as_of, name=GATE)
+def checked(home: Home, decided: DecidedHere, request: Sequence[FeatureSpec], as_of: datetime) -> DecidedHere:
+    """Return what passes the gate of the loans table, with what a suite of the user's asks of single rows of it.
+
+    Decisions that it refuses are set aside, by ID and reason, as long as they are few beside all loans there are: one
+    would otherwise keep the home from ever learning again, since nothing is taken out of the log.
+
+    Raises
+    ------
+    GateError
+        If they are many, or more is wrong than single rows.
+    """
+    if decided.loans is None:
+        return decided
+    suite = loans_suite(request, as_of=as_of, name=GATE, allow_empty=True)
+    frame = to_frame(decided.loans)
     suite.expectations += of_rows(own_expectations(home, LOANS, frame.columns))
-    return run_gate(GATE, frame, suite, home.reports)
+    of = _loans_in(home) + len(frame)
+    result, refused = run_gate_setting_aside(GATE, frame, suite, home.reports, key="loan_id", of=of)
+    try:
+        require_passed([result])
+    except GateError as error:
+        raise GateError(f"{error}; to learn without the loans that were decided here: --without-decided") from None
+    return without(decided, refused)
+
+
+def without(decided: DecidedHere, refused: Mapping[str, str]) -> DecidedHere:
+    """Return the loans without decisions that were set aside, which are told by ID with the rules that they break."""
+    if decided.loans is None or not refused:
+        return decided
+    is_left = pc.invert(pc.is_in(decided.loans["loan_id"], pa.array(list(refused), pa.string())))
+    loans = decided.loans.filter(is_left)
+    return DecidedHere(
+        loans if loans.num_rows else None,
+        decided.left_out | {"set aside by the gate": len(refused)},
+        dict(refused),
+    )
+
+
+def _loans_in(home: Home) -> int:
+    files = glob(home.source_glob(LOANS), recursive=True)
+    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def _query(as_of: datetime, loaded_by: datetime) -> sa.Select[Any]:
@@ -192,7 +240,8 @@ def _asked(decoder: msgspec.json.Decoder[_Asked], row: Any) -> _Asked:
         return decoder.decode(row.record)
     except msgspec.MsgspecError as error:
         raise UnavailableError(
-            f"decision {row.decision_id} was logged in a form that cannot be read: {error}"
+            f"decision {row.decision_id} was logged in a form that cannot be read ({error}); to learn without the "
+            "loans that were decided here: --without-decided"
         ) from None
 
 

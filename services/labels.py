@@ -33,16 +33,20 @@ class OutcomesReport:
     ----------
     refused : tuple of (int, str)
         Row, counted from 1, and why.
+    later : int
+        How many of those stored or known were observed after the home's clock: nothing is learned from them before it
+        stands later.
     """
 
     stored: int
     known: int
     refused: tuple[tuple[int, str], ...]
+    later: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the promised object."""
         refused = [{"row": row, "problem": problem} for row, problem in self.refused]
-        return {"stored": self.stored, "known": self.known, "refused": refused}
+        return {"stored": self.stored, "known": self.known, "refused": refused, "later_than_clock": self.later}
 
 
 def load(home: Home, file: Path) -> OutcomesReport:
@@ -61,6 +65,7 @@ def load(home: Home, file: Path) -> OutcomesReport:
         If the log is not there.
     """
     counts = {"stored": 0, "known": 0}
+    later, clock = 0, home.outcomes_now()
     refused: list[tuple[int, str]] = []
     log = DecisionLog(home.decision_log_url)
     try:
@@ -78,10 +83,11 @@ def load(home: Home, file: Path) -> OutcomesReport:
                     refused.append((number, taken.problem))
                 else:
                     counts[taken.status] += 1
+                    later += given[number].observed_at > clock
             first += len(rows)
     finally:
         log.close()
-    return OutcomesReport(counts["stored"], counts["known"], tuple(sorted(refused)))
+    return OutcomesReport(counts["stored"], counts["known"], tuple(sorted(refused)), later)
 
 
 def _chunks(file: Path) -> Iterator[list[dict[str, Any]]]:

@@ -109,6 +109,7 @@ def retrain(
     timeout: float | None = None,
     cutoff_rule: CutoffRule = "policy",
     sound: Mapping[str, str] | None = None,
+    with_decided: bool = True,
     by: str = "",
     why: str = "",
     gate: Path = DEFAULT_GATE,
@@ -120,7 +121,7 @@ def retrain(
     Parameters
     ----------
     seed : int
-    as_of, performance_months, trials, timeout, cutoff_rule, sound
+    as_of, performance_months, trials, timeout, cutoff_rule, sound, with_decided
         As for `services.train.train`.
     oot_start : datetime or None
         UTC; None rolls on with the loans, see `services.window.window_start`.
@@ -143,13 +144,14 @@ def retrain(
         outcome = train(
             home,
             as_of=as_of,
-            oot_start=oot_start or window_start(home, as_of=as_of, months=months),
+            oot_start=oot_start or window_start(home, as_of=as_of, months=months, with_decided=with_decided),
             performance_months=months,
             seed=seed,
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff_rule,
             sound=sound,
+            with_decided=with_decided,
         )
         if outcome.bundle_digest == _in_service(home):
             return Retrained(outcome, None)

@@ -36,9 +36,11 @@ def trained(outcome: TrainOutcome) -> str:
     """Return what was trained on and how well it ranks and is calibrated out of time."""
     dataset, metrics = outcome.dataset, outcome.candidate.metrics
     steps = " -> ".join(f"{name} {count:,}" for name, count in dataset.waterfall.items())
+    left_out = "; ".join(f"{count:,} {why}" for why, count in dataset.left_out.items())
     return (
         f"  {steps}\n"
-        f"  out of time from {dataset.oot_start:%Y-%m-%d}: AUC {metrics['oot_auc']:.3f}, KS {metrics['oot_ks']:.3f}, "
+        + (f"  of the decisions made here these are no loans to learn from: {left_out}\n" if left_out else "")
+        + f"  out of time from {dataset.oot_start:%Y-%m-%d}: AUC {metrics['oot_auc']:.3f}, KS {metrics['oot_ks']:.3f}, "
         f"Gini {metrics['oot_gini']:.3f}, Brier {metrics['oot_brier']:.4f}, ECE {metrics['oot_ece']:.3f}\n"
         f"  run {outcome.run.run_id}, version {outcome.run.version}"
     )

@@ -14,7 +14,6 @@ from feature_repo import registry
 from feature_repo.contract import FeatureSpec
 from feature_repo.errors import InputError
 from feature_repo.home import Home
-from services import decided_loans
 from services.economics import economics_of
 from services.scoring.policy import Policy
 from training.baselines import Baselines, fit_baselines
@@ -211,24 +210,18 @@ def _facts(home: Home, dataset: Dataset, candidate: Candidate, recipe: Recipe, p
         "performance window": f"{months} months" if months else "none: each outcome counts once it is observed",
         "policy": policy.version,
         "cutoff": f"PD {recipe.cutoff:.4g}, by {recipe.cutoff_rule}",
-        **_decided_here(home, dataset, recipe),
+        **_decided_here(dataset, recipe),
         "seed": str(recipe.seed),
         "dataset": dataset.digest,
         "model": candidate.model_digest,
     }
 
 
-def _decided_here(home: Home, dataset: Dataset, recipe: Recipe) -> dict[str, str]:
-    """Tell how many loans were decided here, and of how many more such nobody has said how they ended."""
-    if recipe.loaded_by is None:
-        return {}
-    silent = decided_loans.unreported(
-        home, as_of=recipe.as_of, loaded_by=recipe.loaded_by, months=recipe.performance_months
-    )
-    found = f"{dataset.waterfall[DECIDED_HERE]:,} loans"
-    older = (
-        f"older than the performance window of {recipe.performance_months} months"
-        if recipe.performance_months
-        else "in all"
-    )
-    return {"decided here": f"{found}; {silent:,} approvals, {older}, have no outcome reported"}
+def _decided_here(dataset: Dataset, recipe: Recipe) -> dict[str, str]:
+    """Tell how many loans were decided here, and which of the decisions made here are none."""
+    facts = {}
+    if recipe.loaded_by is not None:
+        facts["decided here"] = f"{dataset.waterfall[DECIDED_HERE]:,} loans"
+    if dataset.left_out:
+        facts["decisions left out"] = "; ".join(f"{count:,} {why}" for why, count in dataset.left_out.items())
+    return facts

@@ -22,7 +22,8 @@ from services.scoring.policy import Policy, load_policy
 from training.bundle import MANIFEST, Manifest, digest_of
 from training.champion import Fitted, explain_and_measure, fit_calibrated
 from training.dataset import Dataset, build_dataset
-from training.recipe import RECIPE_ARTIFACT, Recipe, package_versions
+from training.loans import DecidedHere
+from training.recipe import METHOD, RECIPE_ARTIFACT, Recipe, package_versions
 from training.tracking import Tracking
 
 # What a bundle holds that was computed; contract, policy and guard are what it was computed with.
@@ -131,6 +132,8 @@ def reproduce(home: Home, run_id: str, store: FeatureStore | None = None) -> Rep
         differs.append("cutoff")
     if differs:
         now = package_versions()
+        if recipe.method != METHOD:
+            differs.append(f"the way in which models are fitted, number {recipe.method} then and {METHOD} now")
         differs += [f"{name} {was}, now {now[name]}" for name, was in recipe.packages.items() if now.get(name) != was]
     return Reproduction(run_id, recipe, dataset.digest, candidate.model_digest, record.digest, tuple(differs))
 
@@ -183,10 +186,11 @@ def _read(home: Home, run_id: str) -> _Record:
 def _dataset(home: Home, record: _Record, store: FeatureStore) -> Dataset:
     """Return the dataset that a recipe gives today under its run's contract and policy."""
     recipe, request = record.recipe, record.contract.request
-    decided = None
+    decided = DecidedHere()
     if recipe.loaded_by is not None:
         instants = {"as_of": recipe.as_of, "loaded_by": recipe.loaded_by}
         decided = decided_loans.read(home, request, **instants, months=recipe.performance_months)
+        decided = decided_loans.without(decided, recipe.set_aside)
     return build_dataset(
         store,
         record.contract,
@@ -196,4 +200,5 @@ def _dataset(home: Home, record: _Record, store: FeatureStore) -> Dataset:
         performance_months=recipe.performance_months,
         policy=load_policy(record.policy).knock_out,
         decided=decided,
+        observed_until=recipe.observed_until,
     )

@@ -51,6 +51,7 @@ class TrainOutcome:
             "bundle_digest": self.bundle_digest,
             "metrics": self.metrics,
             "trials": len(self.candidate.chosen.trials),
+            "decisions_left_out": self.dataset.left_out,
             "report": str(self.report),
         }
 
@@ -144,7 +145,7 @@ def bundle_of(
 def _params(recipe: Recipe) -> dict[str, Any]:
     """Return what to filter and compare runs by; the recipe itself is an artifact."""
     told: dict[str, Any] = msgspec.to_builtins(recipe)
-    for left_out in ("query", "packages", "dataset_digest", "model_digest", "contract_digest", "sound"):
+    for left_out in ("query", "packages", "dataset_digest", "model_digest", "contract_digest", "sound", "set_aside"):
         del told[left_out]
     parameters: dict[str, Any] = told.pop("parameters")
     return parameters | told

@@ -24,9 +24,10 @@ from training.bundle import digest_of
 from training.champion import explain_and_measure, fit_calibrated
 from training.dataset import build_dataset
 from training.leakage import check_leakage, require_no_leak
+from training.loans import DecidedHere
 from training.model import Parameters
 from training.promotion_record import now, signed
-from training.recipe import CutoffRule, Recipe, package_versions
+from training.recipe import METHOD, CutoffRule, Recipe, package_versions
 from training.tracking import Tracking
 from validation.gates import check_frame, require_passed
 
@@ -49,6 +50,7 @@ def train(
     timeout: float | None = None,
     cutoff_rule: CutoffRule = "policy",
     sound: Mapping[str, str] | None = None,
+    with_decided: bool = True,
     store: FeatureStore | None = None,
 ) -> TrainOutcome:
     """Build the point-in-time dataset, gate it, choose and fit, and record run, report, reference profile and bundle.
@@ -73,6 +75,8 @@ def train(
         Whether the bundle's cutoff is the policy's, or the one of most profit on the last slice before the window.
     sound : mapping of str to str, or None
         Features vouched for though the leakage check may accuse them, each with a reason for the record.
+    with_decided : bool
+        Whether loans that were decided here count beside the loans table.
     store : FeatureStore or None
         The applied store, where a step before has it open.
 
@@ -103,9 +107,11 @@ def train(
     policy = load_policy(policy_text)
     # Held from before the first work for it: a search is one study in one file.
     with _searching(home) if trials else nullcontext():
-        decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began, months=months)
-        if decided is not None:
-            require_passed([decided_loans.check(home, decided, contract.request, as_of)])
+        decided = DecidedHere()
+        if with_decided:
+            decided = decided_loans.read(home, contract.request, as_of=as_of, loaded_by=began, months=months)
+            decided = decided_loans.checked(home, decided, contract.request, as_of)
+        observed_until = home.portfolio_observed_until()
         dataset = build_dataset(
             store,
             contract,
@@ -115,6 +121,7 @@ def train(
             performance_months=months,
             policy=policy.knock_out,
             decided=decided,
+            observed_until=observed_until,
         )
         require_passed([check_frame(home, dataset.frame, contract.features)])
         before = sample(~dataset.is_oot, MOST_CHECKED)
@@ -148,7 +155,10 @@ def train(
         query=dataset.query,
         contract_digest=digest_of(msgspec.json.encode(contract)),
         sound=dict(sound or {}),
-        loaded_by=began if decided is not None else None,
+        loaded_by=began if decided.loans is not None else None,
+        set_aside=decided.set_aside,
+        observed_until=observed_until,
+        method=METHOD,
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:

@@ -9,12 +9,12 @@ from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
 from services import decided_loans, intake
 from training.bundle import read_champion
-from training.loans import choose_loans, rolling_start
+from training.loans import DecidedHere, choose_loans, rolling_start
 from training.promotion_record import now
 from training.tracking import Tracking
 
 
-def window_start(home: Home, *, as_of: datetime, months: int) -> datetime:
+def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool = True) -> datetime:
     """Return the start of the window for loans known by an instant; see `training.loans.rolling_start`.
 
     It is never before the champion's own: that one has learned from the loans before, and on those it would be compared
@@ -26,6 +26,8 @@ def window_start(home: Home, *, as_of: datetime, months: int) -> datetime:
         UTC; outcomes observed by then count.
     months : int
         Months after a decision in which a default counts.
+    with_decided : bool
+        Whether loans that were decided here count.
 
     Raises
     ------
@@ -36,9 +38,17 @@ def window_start(home: Home, *, as_of: datetime, months: int) -> datetime:
     """
     intake.require_gated(home)
     request = registry.request_specs(home)
-    decided = decided_loans.read(home, request, as_of=as_of, loaded_by=now(), months=months)
-    names = [spec.name for spec in request]
-    _, known, _ = choose_loans(home.source_glob("loans"), names, as_of=as_of, months=months, decided=decided)
+    decided = DecidedHere()
+    if with_decided:
+        decided = decided_loans.read(home, request, as_of=as_of, loaded_by=now(), months=months)
+    _, known, _ = choose_loans(
+        home.source_glob("loans"),
+        [spec.name for spec in request],
+        as_of=as_of,
+        months=months,
+        decided=decided.loans,
+        observed_until=home.portfolio_observed_until(),
+    )
     start = rolling_start(known)
     if start is None:
         raise InputError(f"no loan's outcome is known by {as_of:%Y-%m-%d}: there is nothing to learn from yet")

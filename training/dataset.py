@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Protocol
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from feature_repo.contract import Contract, FeatureSpec
 from feature_repo.errors import InputError
-from training.loans import DECIDED_HERE, choose_loans
+from training.loans import DECIDED_HERE, DecidedHere, choose_loans
 
 KEYS = ("loan_id", "applicant_id", "event_timestamp", "defaulted")
 
@@ -57,6 +57,8 @@ class Dataset:
         The SQL that chose the loans.
     decided_here : ndarray of bool, shape (n,)
         Whether each is a decision of this home with its outcome, and none of the loans table.
+    left_out : dict of str to int
+        Decisions of this home that are no loans to learn from, by why.
     """
 
     table: pa.Table
@@ -67,6 +69,7 @@ class Dataset:
     digest: str
     query: str
     decided_here: NDArray[np.bool_]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -115,7 +118,8 @@ def build_dataset(
     oot_start: datetime,
     performance_months: int = 0,
     policy: Sequence[Exclusion] = (),
-    decided: pa.Table | None = None,
+    decided: DecidedHere | None = None,
+    observed_until: datetime | None = None,
 ) -> Dataset:
     """Join matured loans with the features that were known when each was decided.
 
@@ -138,9 +142,12 @@ def build_dataset(
         count for more than their share.
     policy : sequence of Exclusion
         Rules of the policy; a loan that one of them would have declined is not learned from.
-    decided : pyarrow.Table or None
-        Loans beside those of the table, with its columns, that were decided here. One of an applicant of whom the
-        sources knew nothing at the decision is not learned from: it was decided on what a request brought.
+    decided : DecidedHere or None
+        Loans beside those of the table that were decided here. One of an applicant of whom the sources knew nothing at
+        the decision is not learned from: it was decided on what a request brought.
+    observed_until : datetime or None
+        UTC. Until when the loans table says what became of loans, if that is before `as_of`: one whose window was not
+        over by then is young, for nobody has looked whether it defaulted since.
 
     Raises
     ------
@@ -148,7 +155,15 @@ def build_dataset(
         If no loan has matured, or one side of `oot_start` is empty.
     """
     request = [spec.name for spec in contract.request]
-    total, known, query = choose_loans(loans, request, as_of=as_of, months=performance_months, decided=decided)
+    decided = decided or DecidedHere()
+    total, known, query = choose_loans(
+        loans,
+        request,
+        as_of=as_of,
+        months=performance_months,
+        decided=decided.loans,
+        observed_until=observed_until,
+    )
     waterfall = {"loans": total, "known by as_of": known.num_rows}
     for left, reason in (("one of each", "duplicate"), ("outcome matured", "young"), ("determinate", "indeterminate")):
         known = known.filter(pc.not_equal(known["excluded"], reason))
@@ -163,7 +178,7 @@ def build_dataset(
     names = [*KEYS, *(spec.name for spec in contract.features)]
     table = _joined(store, contract, known.select([*KEYS, *request]), names)
     here = np.asarray(known["decided_here"].to_numpy(zero_copy_only=False)).astype(bool)
-    if decided is not None:
+    if decided.loans is not None:
         found = ~here | _known_at_all(table, contract)
         table, here = table.filter(pa.array(found)), here[found]
         waterfall["applicant known"] = table.num_rows
@@ -179,11 +194,12 @@ def build_dataset(
             f"{int((~before).sum())} to test on; loans run from {_day(bounds['min'])} to {_day(bounds['max'])}"
         )
     waterfall |= {"train": int(before.sum()), "out of time": int((~before).sum())}
-    if decided is not None:
+    if decided.loans is not None:
         waterfall[DECIDED_HERE] = int(here.sum())
     earlier = table.filter(pa.array(before))
     specs = tuple(spec for spec in contract.model_features if earlier[spec.name].null_count < earlier.num_rows)
-    return Dataset(table, specs, as_of, oot_start, waterfall, digest_of_table(table), query, here)
+    digest = digest_of_table(table)
+    return Dataset(table, specs, as_of, oot_start, waterfall, digest, query, here, decided.left_out)
 
 
 def join_features(store: FeatureStore, dataset: Dataset, features: Sequence[str], rows: NDArray[np.bool_]) -> pa.Table:

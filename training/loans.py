@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import duckdb
@@ -26,7 +27,8 @@ with known as (
 ), latest as (
     select *,
         row_number() over (partition by applicant_id, event_timestamp, {request} order by decided_here, loan_id) as nth,
-        time_bucket(interval 1 day, event_timestamp + to_months($months)) + interval 1 day as window_end
+        time_bucket(interval 1 day, event_timestamp + to_months($months)) + interval 1 day as window_end,
+        case when decided_here then $as_of else $observed_until end as observed_until
     from known where version = 1
 )
 select loan_id, applicant_id, event_timestamp, {request},
@@ -34,7 +36,7 @@ select loan_id, applicant_id, event_timestamp, {request},
         as defaulted,
     case
         when nth > 1 then 'duplicate'
-        when $months > 0 and window_end > $as_of then 'young'
+        when $months > 0 and window_end > observed_until then 'young'
         when outcome_observed_at <= $as_of and defaulted is null then 'indeterminate'
         when $months = 0 and coalesce(outcome_observed_at > $as_of, true) then 'young'
         else ''
@@ -47,17 +49,44 @@ _SOURCE = "select *, false as decided_here from read_parquet($loans)"
 _DECIDED = " union all by name select *, true as decided_here from decided"
 
 
+@dataclass(frozen=True)
+class DecidedHere:
+    """Decisions of a home of which somebody has reported what became of them.
+
+    Parameters
+    ----------
+    loans : pyarrow.Table or None
+        A row for each outcome, in the columns of the loans table; None if there are none to learn from.
+    left_out : dict of str to int
+        Decisions that are no loans to learn from, by why.
+    set_aside : dict of str to str
+        IDs of decisions that the gate of the loans table refuses, each with the rules that it breaks.
+    """
+
+    loans: pa.Table | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    set_aside: dict[str, str] = field(default_factory=dict)
+
+
 def choose_loans(
-    loans: str, request: Sequence[str], *, as_of: datetime, months: int, decided: pa.Table | None = None
+    loans: str,
+    request: Sequence[str],
+    *,
+    as_of: datetime,
+    months: int,
+    decided: pa.Table | None = None,
+    observed_until: datetime | None = None,
 ) -> tuple[int, pa.Table, str]:
     """Return how many loans there are, those known by `as_of` with what excludes each, and the SQL that says so.
 
     Parameters
     ----------
-    loans, as_of, decided
+    loans, as_of, observed_until
         As for `training.dataset.build_dataset`; `months` is its `performance_months`.
     request : sequence of str
         Inputs of a request that the loans table holds.
+    decided : pyarrow.Table or None
+        As `DecidedHere.loans`.
 
     Returns
     -------
@@ -72,7 +101,8 @@ def choose_loans(
         total = connection.execute("select count(*) from read_parquet($loans)", {"loans": loans}).fetchone()
         if decided is not None:
             connection.register("decided", decided)
-        parameters = {"loans": loans, "as_of": as_of, "months": months}
+        until = min(as_of, observed_until or as_of)
+        parameters = {"loans": loans, "as_of": as_of, "months": months, "observed_until": until}
         known = connection.execute(query, parameters).to_arrow_table()
     count = total[0] if total else 0
     return count + (0 if decided is None else pc.count_distinct(decided["loan_id"]).as_py()), known, query

@@ -12,7 +12,9 @@ from training.model import Parameters
 
 RECIPE_ARTIFACT = "recipe.json"
 CutoffRule = Literal["policy", "profit"]
-_PACKAGES = ("duckdb", "feast", "numpy", "optuna", "pyarrow", "scikit-learn", "scipy", "xgboost")
+METHOD = 2
+"""Raised when a recipe comes to another model than before: 1 kept the model of the earlier loans, 2 refits on all."""
+_PACKAGES = ("candor", "duckdb", "feast", "numpy", "optuna", "pyarrow", "scikit-learn", "scipy", "xgboost")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +51,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     loaded_by : datetime or None
         Wall clock, UTC: outcomes of the home's own decisions counted if they were loaded by then. None where there were
         none.
+    set_aside : dict of str to str
+        IDs of own decisions that the gate refused, each with the rules that it breaks.
+    observed_until : datetime or None
+        Until when the loans table said what became of loans, UTC, if that was before `as_of`; None in records from
+        before it was kept.
+    method : int
+        `METHOD` of the program that trained.
     """
 
     feature_service: str
@@ -68,6 +77,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     contract_digest: str = ""
     sound: dict[str, str] = {}
     loaded_by: datetime | None = None
+    set_aside: dict[str, str] = {}
+    observed_until: datetime | None = None
+    method: int = 1
 
 
 def package_versions() -> dict[str, str]:

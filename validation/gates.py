@@ -24,13 +24,23 @@ from validation.quarantine import set_aside
 from validation.results import GateResult, in_rows
 from validation.rules import REQUEST
 from validation.runs import Run, new_run
-from validation.source_gate import LOANS, Judged, SourceTable, judge_source, result_of, unreadable
+from validation.source_gate import LOANS, Judged, SourceTable, judge_source, result_of, rows_at_fault, unreadable
 from validation.suites import frame_suite, table_suite
 from validation.tables import read_parquet, to_frame
 from validation.thresholds import thresholds
 
-__all__ = ["LOANS", "SourceTable", "check_events", "check_frame", "check_sources", "require_passed", "run_gate"]
+__all__ = [
+    "LOANS",
+    "SourceTable",
+    "check_events",
+    "check_frame",
+    "check_sources",
+    "require_passed",
+    "run_gate",
+    "run_gate_setting_aside",
+]
 FRAME = "training_frame"
+_NAMED = 5  # of what was set aside, told by name
 
 
 def check_sources(
@@ -181,6 +191,54 @@ def run_gate(name: str, data: pd.DataFrame | Path | str, suite: gx.ExpectationSu
     except duckdb.Error as error:
         return _finish(unreadable(name, error), None, reports)
     return _report(reports, name, frame, suite)
+
+
+def run_gate_setting_aside(
+    name: str, frame: pd.DataFrame, suite: gx.ExpectationSuite, reports: Path, *, key: str, of: int
+) -> tuple[GateResult, dict[str, str]]:
+    """Validate a frame whose rows are kept elsewhere, set the few aside that are at fault, and write the page.
+
+    Parameters
+    ----------
+    name, suite, reports
+        As for `run_gate`.
+    frame : pandas.DataFrame of shape (n_rows, n_columns)
+    key : str
+        Column by which rows belong together: with one of them all are set aside.
+    of : int
+        Rows of which no more than a hundredth (``max_share`` of `thresholds.toml`) may be at fault.
+
+    Returns
+    -------
+    GateResult
+        Of the rows that are left, where all others could be set aside; what these broke are warnings then.
+    dict of str to str
+        Values of `key` that were set aside, each with the rules that its rows break.
+    """
+    validated = evaluate(name, frame, suite)
+    result = result_of(name, frame, validated)
+    not_met = None if result.passed else rows_at_fault(name, frame, suite, result, of=of)
+    if not not_met:
+        return _finish(result, validated, reports), {}
+    refused: dict[str, list[str]] = {}
+    for rule, labels in not_met:
+        for label in labels:
+            rules = refused.setdefault(str(frame.at[label, key]), [])
+            if rule not in rules:
+                rules.append(rule)
+    is_left = ~frame[key].astype(str).isin(refused)
+    left = frame[is_left]
+    again = evaluate(name, left, suite)
+    found = result_of(name, left, again)
+    was = tuple(msgspec.structs.replace(finding, level="warning") for finding in result.failures)
+    found = msgspec.structs.replace(
+        found,
+        warnings=was + found.warnings,
+        quarantined=int((~is_left).sum()),
+        note=f"{in_rows(int((~is_left).sum()))} left out, of {', '.join(list(refused)[:_NAMED])}"
+        + ("" if len(refused) <= _NAMED else f" and {len(refused) - _NAMED:,} more"),
+    )
+    return _finish(found, again, reports), {one: "; ".join(rules) for one, rules in refused.items()}
 
 
 def require_passed(results: Iterable[GateResult], accept: str = "candor validate --accept") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import duckdb
 import great_expectations as gx
@@ -162,19 +163,40 @@ def _faulty(
     name: str, frame: pd.DataFrame, suite: gx.ExpectationSuite, result: GateResult, columns: Sequence[str]
 ) -> pd.DataFrame | None:
     """Return the rows to set aside if single rows are all that is wrong, and they are few enough."""
-    most = thresholds().quarantine.max_share * len(frame)
-    failed = {(finding.column, finding.expectation, finding.rule) for finding in result.failures}
-    broken = [one for one in suite.expectations if _place(one) in failed]
+    not_met = rows_at_fault(name, frame, suite, result, of=len(frame))
+    if not_met is None:
+        return None
+    keys = {
+        f"{_place(one)[0]} {one.meta['rule']}": one.column_list
+        for one in _broken(suite, result)
+        if one.expectation_type == _UNIQUE
+    }
+    return faulty_rows(frame[list(columns)], not_met, keys)
+
+
+def rows_at_fault(
+    name: str, frame: pd.DataFrame, suite: gx.ExpectationSuite, result: GateResult, *, of: int
+) -> list[tuple[str, list[Any]]] | None:
+    """Return the rules that rows break, each with their labels; None unless single rows are all that is wrong.
+
+    Parameters
+    ----------
+    of : int
+        Rows of which no more than the share of `thresholds.toml` may be at fault.
+    """
+    most = thresholds().quarantine.max_share * of
+    broken = _broken(suite, result)
     counted = {_place(one) for one in broken if is_of_rows(one)}
+    failed = {(finding.column, finding.expectation, finding.rule) for finding in result.failures}
     if failed - counted or any(not 0 < finding.unexpected <= most for finding in result.failures):
         return None
     not_met = rows_not_met(name, as_compared(frame), broken)
-    if len({label for _, labels in not_met for label in labels}) > most:
-        return None
-    keys = {
-        f"{_place(one)[0]} {one.meta['rule']}": one.column_list for one in broken if one.expectation_type == _UNIQUE
-    }
-    return faulty_rows(frame[list(columns)], not_met, keys)
+    return not_met if len({label for _, labels in not_met for label in labels}) <= most else None
+
+
+def _broken(suite: gx.ExpectationSuite, result: GateResult) -> list[gx.expectations.Expectation]:
+    failed = {(finding.column, finding.expectation, finding.rule) for finding in result.failures}
+    return [one for one in suite.expectations if _place(one) in failed]
 
 
 def _place(expectation: gx.expectations.Expectation) -> tuple[str, str, str]:

@@ -35,5 +35,10 @@ def load(file: Path, as_json: bool) -> None:
         for line, problem in report.refused[:20]:
             say(f"row {line}: {problem}")
         click.echo(f"{report.stored:,} stored, {report.known:,} known before, {len(report.refused):,} refused")
+        if report.later:
+            say(
+                f"{report.later:,} were observed after {home.outcomes_now():%Y-%m-%d %H:%M} UTC, where the clock of "
+                "this home stands: nothing is learned from them before it stands later (CANDOR_AS_OF)"
+            )
     if report.refused:
         raise SystemExit(1)

@@ -61,6 +61,12 @@ SOUND = click.option(
     metavar="FEATURE=REASON",
     help="Vouch for a feature that the leakage check accuses; the reason is kept with the run. May be repeated.",
 )
+WITH_DECIDED = click.option(
+    "--with-decided/--without-decided",
+    default=True,
+    show_default=True,
+    help="Whether approvals made here, with their outcomes, are learned from beside the loans table.",
+)
 _WITH_RUN = {"run_id", "reproduce", "as_json"}
 
 
@@ -73,6 +79,7 @@ _WITH_RUN = {"run_id", "reproduce", "as_json"}
 @CUTOFF
 @SEED
 @SOUND
+@WITH_DECIDED
 @click.option("--run", "run_id", metavar="RUN_ID", help="A recorded run, with --reproduce.")
 @click.option(
     "--reproduce",
@@ -91,6 +98,7 @@ def train(
     cutoff: CutoffRule,
     seed: int,
     sound: tuple[tuple[str, str], ...],
+    with_decided: bool,
     run_id: str | None,
     reproduce: bool,
     as_json: bool,
@@ -121,6 +129,7 @@ def train(
             timeout=timeout,
             cutoff_rule=cutoff,
             sound=dict(sound),
+            with_decided=with_decided,
         )
     emit(outcome.to_json()) if as_json else click.echo(present.trained(outcome))
 

@@ -11,7 +11,7 @@ import click
 
 from feature_repo.home import Home
 from services.commands.console import FOLDER, INSTANT, JSON, Finite, emit, say, step
-from services.commands.models import AS_OF, CUTOFF, MONTHS, SEED, SOUND, TIMEOUT, TRIALS
+from services.commands.models import AS_OF, CUTOFF, MONTHS, SEED, SOUND, TIMEOUT, TRIALS, WITH_DECIDED
 
 if TYPE_CHECKING:
     from training.promotion_record import Entry
@@ -166,6 +166,7 @@ def promotions(as_json: bool) -> None:
 @CUTOFF
 @SEED
 @SOUND
+@WITH_DECIDED
 @BY
 @WHY
 @GATE
@@ -179,6 +180,7 @@ def retrain(
     cutoff: CutoffRule,
     seed: int,
     sound: tuple[tuple[str, str], ...],
+    with_decided: bool,
     by: str,
     why: str,
     gate: Path | None,
@@ -204,6 +206,7 @@ def retrain(
             cutoff_rule=cutoff,
             seed=seed,
             sound=dict(sound),
+            with_decided=with_decided,
             by=by,
             why=why,
             gate=gate or DEFAULT_GATE,

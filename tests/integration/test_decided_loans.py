@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from feature_repo.home import Home, HomeState
 from monitoring.decision_log import DecisionLog
-from services import embedded, intake, labels, pipeline
+from monitoring.log_database import decisions as log_table
+from services import embedded, intake, labels, pipeline, present
 from services.reproduce import rebuild, reproduce
 from services.scoring.once import decide_once
 
@@ -84,7 +86,10 @@ def test_outcomes_reach_training_once_and_earlier_runs_are_made_again_bit_for_bi
     assert steps["determinate"] - steps["applicant known"] == 1, "of NOBODY the sources know nothing"
 
     card = after.report.with_name("model_card.md").read_text(encoding="utf-8")
-    assert f"{len(ids)} loans; 0 approvals, older than the performance window of 6 months, have no outcome" in card
+    assert f"| decided here | {len(ids)} loans |" in card
+    others = len(answers) - len(approved)
+    assert after.dataset.left_out == {"declined, or left to a person": others}
+    assert f"{others} declined, or left to a person" in card
 
     log = DecisionLog(home.decision_log_url)
     for name in ids:
@@ -100,3 +105,38 @@ def test_outcomes_reach_training_once_and_earlier_runs_are_made_again_bit_for_bi
         assert reproduce(home, outcome.run.run_id).differs == ()
         assert rebuild(home, outcome.run.run_id).digest == outcome.dataset.digest
     assert pipeline.train(home).dataset.digest not in (before.dataset.digest, after.dataset.digest)
+    assert pipeline.train(home, with_decided=False).dataset.digest == before.dataset.digest
+
+
+def test_one_odd_decision_does_not_keep_a_home_from_learning_and_is_named(lender, tmp_path):
+    home, answers = lender
+    approved = [one for one in answers if one["approval_recommendation"] == "APPROVED"]
+    load(home, approved, "REPAID", OBSERVED + timedelta(days=25), tmp_path)
+    whole = pipeline.train(home)
+    odd = next(one["decision_id"] for one in approved if one["decision_id"] in set(whole.dataset.frame["loan_id"]))
+    log = DecisionLog(home.decision_log_url)
+    with log.database.begin() as connection:
+        wrong = sa.func.replace(log_table.c.record, '"term_months":', '"term_months":10')
+        connection.execute(sa.update(log_table).where(log_table.c.decision_id == odd).values(record=wrong))
+    log.close()
+    again = pipeline.train(home)
+    assert set(whole.dataset.frame["loan_id"]) - set(again.dataset.frame["loan_id"]) == {odd}
+    assert again.dataset.left_out["set aside by the gate"] == 1
+    assert "1 set aside by the gate" in present.trained(again)
+    recipe = json.loads(again.report.with_name("recipe.json").read_text(encoding="utf-8"))
+    assert list(recipe["set_aside"]) == [odd]
+    assert "term_months" in recipe["set_aside"][odd]
+    assert reproduce(home, again.run.run_id).differs == ()
+
+
+def test_outcomes_after_the_homes_clock_are_told_and_count_when_it_stands_later(lender, finished, tmp_path):
+    home, answers = lender
+    clock = home.outcomes_now()
+    approved = [one for one in answers if one["approval_recommendation"] == "APPROVED"][:3]
+    rows = [
+        {"decision_id": one["decision_id"], "outcome": "REPAID", "observed_at": (clock + timedelta(days=5)).isoformat()}
+        for one in approved
+    ]
+    (tmp_path / "late.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert labels.load(home, tmp_path / "late.jsonl").later == 3
+    assert labels.load(replace(home, as_of_override=clock + timedelta(days=6)), tmp_path / "late.jsonl").later == 0

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from importlib.metadata import version
 
 import duckdb
 import msgspec
@@ -19,6 +20,7 @@ from services.scoring.policy import load_policy
 from services.turn import only_one
 from training import champion
 from training.calibration import calibrate
+from training.recipe import METHOD
 from training.tracking import Tracking
 
 
@@ -173,6 +175,20 @@ def test_another_cutoff_by_profit_is_told(searched, monkeypatch):
     home, outcome = searched
     monkeypatch.setattr(module, "best_cutoff_of", lambda *_: 0.5)
     assert reproduce(home, outcome.run.run_id).differs == ("cutoff",)
+
+
+def test_of_a_run_from_before_the_fit_was_another_that_is_said(searched):
+    home, outcome = searched
+    (recipe,) = home.mlflow_artifacts.glob(f"{outcome.run.run_id}/artifacts/recipe.json")
+    whole = recipe.read_bytes()
+    told = msgspec.json.decode(whole)
+    assert (told["method"], told["packages"]["candor"]) == (METHOD, version("candor"))
+    try:
+        recipe.write_bytes(msgspec.json.encode(told | {"method": 1, "model_digest": "sha256:of another fit"}))
+        found = reproduce(home, outcome.run.run_id).differs
+    finally:
+        recipe.write_bytes(whole)
+    assert found == ("model", f"the way in which models are fitted, number 1 then and {METHOD} now")
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.errors import UnavailableError
+from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
 from monitoring.decision_log import DecisionLog, Source
 from monitoring.outcomes import Outcome, Outcomes
 from services import decided_loans
 from tests.unit.monitoring.test_decision_log import DAY, START, record
 from tests.unit.services.harness import CONTRACT
+from training.loans import DecidedHere
 
 REQUEST = CONTRACT.request
 ASKED = {"purchase_amount": 3500.0, "term_months": 12, "loan_purpose": "car", "annual_income": 1.0}
@@ -45,7 +49,7 @@ def book(home):
 
 
 def test_an_outcome_of_an_approval_is_a_loan_as_it_was_asked_for_at_the_homes_instant(book):
-    (row,) = book((1, "DEFAULTED", 90, {})).to_pylist()
+    (row,) = book((1, "DEFAULTED", 90, {})).loans.to_pylist()
     assert row == {
         "loan_id": decision(1).decision_id,
         "applicant_id": "A1",
@@ -59,7 +63,7 @@ def test_an_outcome_of_an_approval_is_a_loan_as_it_was_asked_for_at_the_homes_in
     }
 
 
-def test_what_was_not_approved_or_not_yet_observed_is_no_loan(book, home):
+def test_what_was_not_approved_or_not_yet_observed_is_no_loan_and_is_counted(book, home):
     found = book(
         (1, "REPAID", 10, {"recommendation": "DECLINED"}),
         (2, "REPAID", 10, {"recommendation": "MANUAL_REVIEW"}),
@@ -67,20 +71,22 @@ def test_what_was_not_approved_or_not_yet_observed_is_no_loan(book, home):
         (4, "REPAID", 10, {}),
         as_of=START + 15 * DAY,
     )
-    assert found["applicant_id"].to_pylist() == ["A4"]
+    assert found.loans["applicant_id"].to_pylist() == ["A4"]
+    day = f"{START + 15 * DAY:%Y-%m-%d}"
+    assert found.left_out == {"declined, or left to a person": 2, f"observed after {day}": 1}
 
 
 def test_what_was_read_once_is_read_again_whatever_is_loaded_later(book):
     first = book((1, "REPAID", 10, {}), (2, "REPAID", 10, {}))
     by = datetime.now(UTC)
     later = book((1, "DEFAULTED", 20, {}), (3, "REPAID", 5, {}))
-    assert later.num_rows == 4
-    assert book(loaded_by=by).equals(first)
-    assert book(loaded_by=by - timedelta(days=1)) is None
+    assert later.loans.num_rows == 4
+    assert book(loaded_by=by).loans.equals(first.loans)
+    assert book(loaded_by=by - timedelta(days=1)) == DecidedHere()
 
 
 def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
-    assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER, months=6) is None
+    assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER, months=6) == DecidedHere()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,25 +99,46 @@ def test_approvals_without_a_word_are_counted_once_their_window_is_over(book, ho
     log.close()
 
     def silent(as_of, months):
-        return decided_loans.unreported(home, as_of=as_of, loaded_by=datetime.now(UTC), months=months)
+        return sum(n for why, n in book(as_of=as_of, months=months).left_out.items() if "never reported on" in why)
 
     end = START.replace(month=12)
-    assert silent(end, 6) == 1 + 1, "number 3, and number 2, whose outcome is observed later"
+    assert silent(end, 6) == 1
     assert silent(end - timedelta(seconds=1), 6) == 0
     assert silent(LATER, 6) == 2
-    assert silent(START, 0) == 3
+    assert silent(START, 0) == 1
     assert decided_loans._months_before(datetime(2026, 3, 31, tzinfo=UTC), 1) == datetime(2026, 2, 28, tzinfo=UTC)
     assert decided_loans._months_before(datetime(2026, 1, 15, tzinfo=UTC), 13) == datetime(2024, 12, 15, tzinfo=UTC)
 
 
-def test_the_gate_of_the_loans_table_is_asked(book, home):
+def _with_terms(decided, terms):
+    place = decided.loans.column_names.index("term_months")
+    return replace(decided, loans=decided.loans.set_column(place, "term_months", [terms]))
+
+
+def test_the_gate_of_the_loans_table_is_asked_and_more_than_a_few_odd_ones_stop_the_training(book, home):
     sound = book((1, "REPAID", 10, {}), (2, "DEFAULTED", 20, {}))
-    assert decided_loans.check(home, sound, REQUEST, LATER).passed
-    place = sound.column_names.index("term_months")
-    poisoned = sound.set_column(place, "term_months", [[12, 1000]])
-    result = decided_loans.check(home, poisoned, REQUEST, LATER)
-    assert [(finding.column, finding.unexpected) for finding in result.failures] == [("term_months", 1)]
-    assert not decided_loans.check(home, sound, REQUEST, START + 15 * DAY).passed, "observed after all was known"
+    assert decided_loans.checked(home, sound, REQUEST, LATER) == sound
+    with pytest.raises(GateError, match=r"term_months must be .*1 of 2 rows break this.*--without-decided"):
+        decided_loans.checked(home, _with_terms(sound, [12, 1000]), REQUEST, LATER)
+    with pytest.raises(GateError, match=r"2 of 2 rows|1 of 2 rows"):
+        decided_loans.checked(home, sound, REQUEST, START + 15 * DAY)
+
+
+def test_an_odd_decision_among_many_loans_is_set_aside_with_all_its_outcomes_by_name(book, home):
+    table = home.sources / "loans"
+    table.mkdir(parents=True)
+    pq.write_table(pa.table({"loan_id": [str(number) for number in range(400)]}), table / "loans.parquet")
+    decided = _with_terms(book((1, "REPAID", 10, {}), (2, "REPAID", 20, {}), (2, "DEFAULTED", 30, {})), [12, 1000, 12])
+    found = decided_loans.checked(home, decided, REQUEST, LATER)
+    assert found.loans["applicant_id"].to_pylist() == ["A1"]
+    assert list(found.set_aside) == [decision(2).decision_id]
+    assert found.set_aside[decision(2).decision_id].startswith("term_months must be")
+    assert found.left_out["set aside by the gate"] == 1
+    assert decided_loans.without(decided, found.set_aside) == found, "as a recorded run is made again"
+    page = (home.reports / "data-docs" / f"{decided_loans.GATE}.html").read_text()
+    assert decision(2).decision_id in page
+    alone = book(as_of=START + 15 * DAY)
+    assert decided_loans.checked(home, _with_terms(alone, [1000]), REQUEST, LATER).loans is None
 
 
 def test_a_record_of_another_form_and_a_damaged_log_are_one_line(book, home, tmp_path):
@@ -127,6 +154,6 @@ def test_a_record_of_another_form_and_a_damaged_log_are_one_line(book, home, tmp
 def test_without_a_window_a_loan_counts_once_its_term_and_90_days_are_over(book):
     told = ((1, "DEFAULTED", 40, {}), (2, "REPAID", 370, {}))
     over = datetime(START.year + 1, START.month, START.day, tzinfo=UTC) + 90 * DAY
-    assert book(*told, as_of=over - DAY, months=0) is None
-    assert book(as_of=over - DAY, months=6).num_rows == 2
-    assert book(as_of=over + DAY, months=0).num_rows == 2
+    assert book(*told, as_of=over - DAY, months=0) == DecidedHere(None, {"not over for 90 days": 2})
+    assert book(as_of=over - DAY, months=6).loans.num_rows == 2
+    assert book(as_of=over + DAY, months=0).loans.num_rows == 2

@@ -32,14 +32,14 @@ def loan(loan_id, decided, defaulted, observed, *, applicant=None, known=None, a
 
 @pytest.fixture
 def chosen(tmp_path):
-    def run(*loans, months=0, decided=()):
+    def run(*loans, months=0, decided=(), until=None):
         path = str(tmp_path / "loans.parquet")
         with duckdb.connect() as connection:
             connection.execute("set timezone = 'UTC'")
             connection.register("given", pa.Table.from_pylist(list(loans)))
             connection.execute(f"copy given to '{path}'")
         here = pa.Table.from_pylist(list(decided)) if decided else None
-        _, rows, _ = choose_loans(path, REQUEST, as_of=AS_OF, months=months, decided=here)
+        _, rows, _ = choose_loans(path, REQUEST, as_of=AS_OF, months=months, decided=here, observed_until=until)
         return {row["loan_id"]: (row["excluded"], row["defaulted"]) for row in rows.to_pylist()}
 
     return run
@@ -61,6 +61,24 @@ def test_a_performance_window_is_over_at_the_end_of_its_last_day(chosen):
     )
     # six months after 31 May end on 30 November, and that day ends as of 1 December
     assert found == {"over": ("", False), "ends later": ("young", True)}
+
+
+def test_where_nobody_looked_any_more_a_loan_stays_young_though_the_clock_went_on(chosen):
+    loans = (
+        loan("over before", "2025-01-05", None, None),
+        loan("still going on", "2025-03-05", None, None),
+        loan("defaulted", "2025-03-05", True, "2025-07-01"),
+    )
+    here = [{**loan("here", "2025-03-05", None, None), "outcome_observed_at": at("2025-11-01"), "defaulted": False}]
+    good = ("", False)
+    found = chosen(*loans, months=6, until=at("2025-08-01"), decided=here)
+    assert found == {
+        "over before": good,
+        "still going on": ("young", False),
+        "defaulted": ("young", True),
+        "here": good,
+    }
+    assert set(chosen(*loans, months=6, decided=here).values()) == {good, ("", True)}
 
 
 def test_without_a_default_in_its_window_a_loan_is_good_whatever_comes_later(chosen):
