@@ -104,9 +104,10 @@ class ProcessWriter(asyncio.Protocol):
         await self._reap()
 
     async def _start(self) -> None:
-        await self._reap()
-        ours, theirs = socket.socketpair()
+        ours = None
         try:
+            await self._reap()
+            ours, theirs = socket.socketpair()
             with theirs:
                 self._process = _spawn(theirs)
             self._frames = Frames()
@@ -114,7 +115,8 @@ class ProcessWriter(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             self._wire, _ = await loop.create_unix_connection(lambda: self, sock=ours)
         except OSError as error:
-            ours.close()
+            if ours is not None:
+                ours.close()
             self._fail(f"cannot be started ({error.strerror})")
         else:
             self._wire.writelines([frame(self._url.encode()), *self._unsent])

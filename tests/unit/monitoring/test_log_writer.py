@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 import signal
 import socket
 import threading
@@ -140,6 +141,29 @@ def test_a_program_that_is_not_there_is_told(url, monkeypatch):
         await writer.close()
 
     asyncio.run(run())
+
+
+def test_a_writer_for_which_there_was_no_socket_is_started_once_there_is(url, log, monkeypatch):
+    monkeypatch.setattr(log_writer, "_START_EVERY", 0.0)
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run():
+        process = ProcessWriter(url)
+        writer = GroupCommit(process)
+        await writer.commit(entry(0))
+        os.kill(process._process.pid, signal.SIGKILL)
+        await process._has_ended.wait()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            with pytest.raises(UnavailableError, match="cannot be started"):
+                await writer.commit(entry(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+        await writer.commit(entry(2))
+        await writer.close()
+
+    asyncio.run(run())
+    assert held(log) == [0, 2]
 
 
 def test_a_service_that_is_gone_has_what_it_sent_written_and_the_writer_ends(url, log):
