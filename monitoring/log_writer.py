@@ -81,8 +81,12 @@ class ProcessWriter(asyncio.Protocol):
     def write(self, entries: Sequence[Entry], due: float) -> asyncio.Future[Faults]:
         """Send a batch; the answers come in the order in which batches are sent."""
         done: asyncio.Future[Faults] = asyncio.get_running_loop().create_future()
+        try:
+            sent = frame(msgspec.msgpack.encode(_Batch(due, list(entries))))
+        except Exception as error:  # nothing is sent, so that nothing may wait either: answers come in order
+            done.set_exception(error)
+            return done
         self._waiting.append((done, len(entries)))
-        sent = frame(msgspec.msgpack.encode(_Batch(due, list(entries))))
         if self._wire is not None:
             self._wire.write(sent)
         elif self._starting is not None or time.monotonic() >= self._started_at + _START_EVERY:

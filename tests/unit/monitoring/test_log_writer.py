@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feature_repo.errors import UnavailableError
 from monitoring import log_writer
-from monitoring.decision_log import DecisionLog, Key, KeyTakenError
+from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
 from monitoring.group_commit import GroupCommit
 from monitoring.log_writer import Frames, ProcessWriter, frame, write_all
 from tests.unit.monitoring.test_decision_log import record
@@ -164,6 +164,24 @@ def test_a_writer_for_which_there_was_no_socket_is_started_once_there_is(url, lo
 
     asyncio.run(run())
     assert held(log) == [0, 2]
+
+
+def test_what_cannot_be_sent_takes_nobodys_answer(url, log):
+    async def run():
+        writer = GroupCommit(ProcessWriter(url))
+        await writer.commit(entry(0))
+        cannot = await started(writer, [Entry((object(),) * 13)])
+        twin = await started(writer, [entry(0, score=1)])
+        good = await started(writer, [entry(1)])
+        found = await asyncio.gather(*cannot, *twin, *good, return_exceptions=True)
+        await writer.close()
+        return found
+
+    cannot, twin, good = asyncio.run(run())
+    assert isinstance(cannot, TypeError)
+    assert isinstance(twin, UnavailableError)
+    assert good is None
+    assert held(log) == [0, 1]
 
 
 def test_a_service_that_is_gone_has_what_it_sent_written_and_the_writer_ends(url, log):
