@@ -111,6 +111,33 @@ async def accepted(writer, one):
     return True
 
 
+def test_a_writer_that_hangs_is_told_kept_from_more_and_ended(url, log, monkeypatch):
+    monkeypatch.setattr(log_writer, "_HUNG_SECONDS", 1.0)
+
+    async def run():
+        process = ProcessWriter(url)
+        writer = GroupCommit(process, deadline=0.5)
+        await writer.commit(entry(0))
+        first = process._process.pid
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(UnavailableError, match="no answer in"):
+            await writer.commit(entry(1))
+        assert "no answer in" in str(writer.fault)
+        for _ in range(100):
+            with pytest.raises(UnavailableError, match="no answer in"):
+                await writer.commit(entry(2))
+        assert len(process._waiting) == 1
+        await asyncio.wait_for(process._has_ended.wait(), 5)
+        writer = GroupCommit(process)  # which waits for a start
+        while not await accepted(writer, entry(3)):
+            await asyncio.sleep(0.02)
+        assert process._process.pid != first
+        await writer.close()
+
+    asyncio.run(run())
+    assert held(log) == [0, 3]
+
+
 def test_a_writer_that_does_not_stay_is_not_started_by_every_decision(url, monkeypatch):
     begun = []
     spawn = log_writer._spawn
