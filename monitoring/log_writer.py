@@ -99,7 +99,7 @@ class ProcessWriter(asyncio.Protocol):
             if self._starting is None:
                 self.start()
         else:
-            self._fail("has ended, and is about to be started again")
+            self._fail("has ended, and is about to be started again", logging.DEBUG)
         return done
 
     async def close(self) -> None:
@@ -165,10 +165,10 @@ class ProcessWriter(asyncio.Protocol):
         if self._waiting:
             self._fail("has ended, and is started again")
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str, level: int = logging.ERROR) -> None:
         waiting, self._waiting = self._waiting, deque()
         self._unsent.clear()
-        _logger.error("the writer of the decision log %s", what)
+        _logger.log(level, "the writer of the decision log %s", what)
         for done, *_ in waiting:
             if not done.done():
                 done.set_exception(UnavailableError(f"the writer of the decision log {what}; try again"))

@@ -138,7 +138,7 @@ def test_a_writer_that_hangs_is_told_kept_from_more_and_ended(url, log, monkeypa
     assert held(log) == [0, 3]
 
 
-def test_a_writer_that_does_not_stay_is_not_started_by_every_decision(url, monkeypatch):
+def test_a_writer_that_does_not_stay_is_neither_started_nor_logged_by_every_decision(url, monkeypatch, caplog):
     begun = []
     spawn = log_writer._spawn
 
@@ -156,6 +156,7 @@ def test_a_writer_that_does_not_stay_is_not_started_by_every_decision(url, monke
 
     asyncio.run(run())
     assert all(later - earlier >= log_writer._START_EVERY for earlier, later in zip(begun, begun[1:], strict=False))
+    assert len([one for one in caplog.records if one.levelname == "ERROR"]) == len(begun)
 
 
 def test_a_program_that_is_not_there_is_told(url, monkeypatch):
