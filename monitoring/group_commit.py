@@ -91,12 +91,15 @@ class GroupCommit:
         self._arrived: list[_Waiting] = []
         self._closed = False
         self._fault: tuple[float, Exception] | None = None
+        self._overdue: set[asyncio.Future[Faults]] = set()
         self.waiting = 0
         """How many requests wait for their decisions to be durable."""
 
     @property
     def fault(self) -> Exception | None:
         """Why the last group could not be committed; forgotten after a while, so that someone tries again."""
+        if self._overdue:
+            return self._no_answer()
         if self._fault and time.monotonic() < self._fault[0] + _REMEMBERED:
             return self._fault[1]
         return None
@@ -127,10 +130,12 @@ class GroupCommit:
         Raises
         ------
         UnavailableError
-            If too many wait, or there was no answer in time.
+            If too many wait, there was no answer in time, or there is none yet to what was given up before.
         """
         if self._closed:
             raise UnavailableError("the decision log is closed: the service is stopping")
+        if self._overdue:  # a writer that hangs keeps all that it is handed, and each would wait for nothing
+            raise self._no_answer()
         if self.waiting >= self._most_waiting:
             raise UnavailableError(f"the decision log is behind: {self._most_waiting:,} requests wait for it")
         loop = asyncio.get_running_loop()
@@ -155,15 +160,17 @@ class GroupCommit:
         arrived, self._arrived = self._arrived, []
         if not arrived:
             return
-        timer = loop.call_later(self._deadline, self._give_up, arrived)
         entries = [entry for one in arrived for entry in one.entries]
 
         def settle(written: asyncio.Future[Faults]) -> None:
             timer.cancel()
+            self._overdue.discard(written)
             error = written.exception()
             self._settle(arrived, [error] * len(entries) if isinstance(error, Exception) else written.result())
 
-        self._writer.write(entries, time.monotonic() + self._deadline).add_done_callback(settle)
+        writing = self._writer.write(entries, time.monotonic() + self._deadline)
+        timer = loop.call_later(self._deadline, self._give_up, arrived, writing)
+        writing.add_done_callback(settle)
 
     def _settle(self, arrived: Sequence[_Waiting], faults: Faults) -> None:
         whole = [fault for fault in faults if isinstance(fault, UnavailableError)]
@@ -175,12 +182,14 @@ class GroupCommit:
                 one.done.set_result(faults[start:end])
             start = end
 
-    def _give_up(self, arrived: Sequence[_Waiting]) -> None:
+    def _give_up(self, arrived: Sequence[_Waiting], writing: asyncio.Future[Faults]) -> None:
+        self._overdue.add(writing)
         for one in arrived:
             if not one.done.done():
-                one.done.set_exception(
-                    UnavailableError(f"the decision log gave no answer in {self._deadline:.0f} s; try again")
-                )
+                one.done.set_exception(self._no_answer())
+
+    def _no_answer(self) -> UnavailableError:
+        return UnavailableError(f"the decision log gave no answer in {self._deadline:.0f} s; try again")
 
 
 def too_late(entries: Sequence[Entry]) -> Faults:

@@ -231,7 +231,14 @@ def _engine(url: str) -> sa.Engine:
         return engine
     if backend != "postgresql":
         raise InputError(f"the decision log runs on sqlite or postgresql, not on {backend}")
-    arguments = {"connect_timeout": _BUSY_SECONDS, "options": f"-c statement_timeout={_BUSY_SECONDS * 1000}"}
+    arguments = {
+        "connect_timeout": _BUSY_SECONDS,
+        "options": f"-c statement_timeout={_BUSY_SECONDS * 1000}",
+        # A server out of reach keeps no statement's time: without these a thread waits for it for hours.
+        "tcp_user_timeout": 2 * _BUSY_SECONDS * 1000,
+        "keepalives_idle": _BUSY_SECONDS,
+        "keepalives_interval": _BUSY_SECONDS,
+    }
     try:
         return sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True)
     except ModuleNotFoundError as error:

@@ -35,6 +35,7 @@ from monitoring.group_commit import Faults, too_late
 _LARGEST_GROUP = 1000
 _START_EVERY = 1.0
 _END_SECONDS = 10.0
+_HUNG_SECONDS = 20.0  # past due: longer than a start takes, or a large group of which each row is committed alone
 _PIECE = 1 << 18
 _SIZE = struct.Struct("<I")
 _logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class _Batch(msgspec.Struct, array_like=True, gc=False):
 class ProcessWriter(asyncio.Protocol):
     """Write in a process of its own, which starts with the first decision, or with `start`.
 
-    One that ends is noticed at once, and who waited is told. The next decision starts another, at most once a second.
+    One that ends is noticed at once, and who waited is told; one that hangs is ended. The next decision starts another,
+    at most once a second.
 
     Parameters
     ----------
@@ -69,7 +71,8 @@ class ProcessWriter(asyncio.Protocol):
         self._starting: asyncio.Task[None] | None = None
         self._started_at = -_START_EVERY
         self._frames = Frames()
-        self._waiting: deque[tuple[asyncio.Future[Faults], int]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Faults], int, float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._unsent: list[bytes] = []
         self._has_ended = asyncio.Event()
 
@@ -81,8 +84,14 @@ class ProcessWriter(asyncio.Protocol):
     def write(self, entries: Sequence[Entry], due: float) -> asyncio.Future[Faults]:
         """Send a batch; the answers come in the order in which batches are sent."""
         done: asyncio.Future[Faults] = asyncio.get_running_loop().create_future()
-        self._waiting.append((done, len(entries)))
-        sent = frame(msgspec.msgpack.encode(_Batch(due, list(entries))))
+        try:
+            sent = frame(msgspec.msgpack.encode(_Batch(due, list(entries))))
+        except Exception as error:  # nothing is sent, so that nothing may wait either: answers come in order
+            done.set_exception(error)
+            return done
+        self._waiting.append((done, len(entries), due))
+        if self._watch is None:
+            self._look()
         if self._wire is not None:
             self._wire.write(sent)
         elif self._starting is not None or time.monotonic() >= self._started_at + _START_EVERY:
@@ -90,7 +99,7 @@ class ProcessWriter(asyncio.Protocol):
             if self._starting is None:
                 self.start()
         else:
-            self._fail("has ended, and is about to be started again")
+            self._fail("has ended, and is about to be started again", logging.DEBUG)
         return done
 
     async def close(self) -> None:
@@ -103,10 +112,22 @@ class ProcessWriter(asyncio.Protocol):
                 await asyncio.wait_for(self._has_ended.wait(), _END_SECONDS)
         await self._reap()
 
+    def _look(self) -> None:
+        """End a process that has long owed an answer, and look again when the next one is that late."""
+        self._watch = None
+        if not self._waiting:
+            return
+        left = self._waiting[0][2] + _HUNG_SECONDS - time.monotonic()
+        if left <= 0 and self._process is not None:
+            _logger.error("the writer of the decision log hangs, and is ended")
+            self._process.kill()
+        self._watch = asyncio.get_running_loop().call_later(max(left, 1.0), self._look)
+
     async def _start(self) -> None:
-        await self._reap()
-        ours, theirs = socket.socketpair()
+        ours = None
         try:
+            await self._reap()
+            ours, theirs = socket.socketpair()
             with theirs:
                 self._process = _spawn(theirs)
             self._frames = Frames()
@@ -114,7 +135,8 @@ class ProcessWriter(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             self._wire, _ = await loop.create_unix_connection(lambda: self, sock=ours)
         except OSError as error:
-            ours.close()
+            if ours is not None:
+                ours.close()
             self._fail(f"cannot be started ({error.strerror})")
         else:
             self._wire.writelines([frame(self._url.encode()), *self._unsent])
@@ -132,7 +154,7 @@ class ProcessWriter(asyncio.Protocol):
         """Take what became of batches."""
         for answers in self._frames.of(data):
             for answer in msgspec.msgpack.decode(answers, type=_Answers):
-                done, count = self._waiting.popleft()
+                done, count, _ = self._waiting.popleft()
                 if not done.done():
                     done.set_result([None] * count if answer is None else list(map(_heard, answer)))
 
@@ -143,11 +165,11 @@ class ProcessWriter(asyncio.Protocol):
         if self._waiting:
             self._fail("has ended, and is started again")
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str, level: int = logging.ERROR) -> None:
         waiting, self._waiting = self._waiting, deque()
         self._unsent.clear()
-        _logger.error("the writer of the decision log %s", what)
-        for done, _ in waiting:
+        _logger.log(level, "the writer of the decision log %s", what)
+        for done, *_ in waiting:
             if not done.done():
                 done.set_exception(UnavailableError(f"the writer of the decision log {what}; try again"))
 

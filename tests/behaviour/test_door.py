@@ -362,6 +362,41 @@ def test_requests_in_one_packet_are_answered_in_order(live):
         assert b"x-request-id: one" in raw
 
 
+OFFER = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAEAAEAAAAIAAAAB"}
+
+
+@pytest.mark.parametrize("cut", [0, 1, len(BODY), 20_000], ids=["whole", "last-byte", "head-and-body", "bytes"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_offers_http2_is_answered_by_http1_and_its_body_is_no_next_request(live, cut, chunked):
+    asked = request("POST", "/predict", BODY, **JSON, **OFFER)
+    if chunked:
+        head = asked.removesuffix(BODY).replace(b"content-length: %d" % len(BODY), b"transfer-encoding: chunked")
+        asked = head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    asked += request("GET", "/health/live", **OFFER) + request("GET", "/health/live", x_request_id="last")
+    step = 1 if cut > len(asked) else len(asked) - cut
+    with live.connect() as wire:
+        for begin in range(0, len(asked), step):
+            wire.sendall(asked[begin : begin + step])
+            time.sleep(0 if step == 1 else 0.05)
+        raw = b""
+        while b"x-request-id: last" not in raw and (part := wire.recv(65536)):
+            raw += part
+    assert raw.count(b"HTTP/1.1 200") == raw.count(b"HTTP/1.1 ") == 3
+    assert b'"decision_id"' in raw
+
+
+def test_a_body_behind_an_offer_may_look_like_a_request(live):
+    asked = request("POST", "/predict", request("GET", "/health/live"), **JSON, **OFFER)
+    with live.connect() as wire:
+        for part in (asked[:-20], asked[-20:] + request("GET", "/health/live", x_request_id="last")):
+            wire.sendall(part)
+            time.sleep(0.1)
+        raw = b""
+        while b"x-request-id: last" not in raw and (part := wire.recv(65536)):
+            raw += part
+    assert [raw.count(b"HTTP/1.1 %d" % status) for status in (422, 200)] == [1, 1]
+
+
 @pytest.mark.parametrize("first", ["one", "many"])
 def test_a_large_body_is_no_part_of_the_next_head(live, first):
     body = b" " * 20_000 + BODY

@@ -9,6 +9,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services.scoring.door.plain_parser import PlainParser
 from services.scoring.problems import MEDIA_TYPE, problem
 
 LARGEST_HEAD = 16 * 1024
@@ -38,6 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self.transport: Any = _Whole(transport)
+        self.parser: Any = PlainParser(self)
         self._alarm = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -81,6 +83,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._got_on = True
         self._calm()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole, unless its body is still to come."""
+        if not self.parser.has_body_to_come:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Let out an answer that is nothing but a head."""

@@ -133,7 +133,12 @@ def test_who_waits_too_long_is_told_and_not_written_later():
             with pytest.raises(UnavailableError, match="no answer in"):
                 await task
         assert time.monotonic() - begun < 1
+        assert "no answer in" in str(writer.fault)
+        with pytest.raises(UnavailableError, match="no answer in"):
+            await asyncio.wait_for(writer.commit(entry(4)), 0.05)  # at once: nothing is kept for a writer that hangs
         write.open.set()
+        while writer.fault and "no answer in" in str(writer.fault):
+            await asyncio.sleep(0.01)
         await writer.commit(entry(3))
         await writer.close()
         return write.groups

@@ -1,6 +1,8 @@
 """The decision log on a real PostgreSQL server, where its programs are installed."""
 
 import asyncio
+import os
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -90,6 +92,18 @@ def test_results_are_read_with_the_last_outcome_that_was_known(log, server, monk
             assert [str(one) for one in pages[0].as_of] == ["2025-03-02T10:00:00.000000", "2025-03-02T10:01:00.000000"]
     finally:
         reader.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such limit")
+def test_a_server_out_of_reach_is_given_up_by_the_system_in_seconds(log):
+    connection = log.database.engine.raw_connection()
+    with socket.socket(fileno=os.dup(connection.driver_connection.fileno())) as wire:
+        unheard = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        idle = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    connection.close()
+    assert 0 < unheard <= 5000
+    assert idle <= 5
 
 
 def test_a_server_that_is_killed_is_told_and_used_again_when_it_is_back(log, server):

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import resource
 import signal
 import socket
 import threading
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from feature_repo.errors import UnavailableError
 from monitoring import log_writer
-from monitoring.decision_log import DecisionLog, Key, KeyTakenError
+from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
 from monitoring.group_commit import GroupCommit
 from monitoring.log_writer import Frames, ProcessWriter, frame, write_all
 from tests.unit.monitoring.test_decision_log import record
@@ -110,7 +111,34 @@ async def accepted(writer, one):
     return True
 
 
-def test_a_writer_that_does_not_stay_is_not_started_by_every_decision(url, monkeypatch):
+def test_a_writer_that_hangs_is_told_kept_from_more_and_ended(url, log, monkeypatch):
+    monkeypatch.setattr(log_writer, "_HUNG_SECONDS", 1.0)
+
+    async def run():
+        process = ProcessWriter(url)
+        writer = GroupCommit(process, deadline=0.5)
+        await writer.commit(entry(0))
+        first = process._process.pid
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(UnavailableError, match="no answer in"):
+            await writer.commit(entry(1))
+        assert "no answer in" in str(writer.fault)
+        for _ in range(100):
+            with pytest.raises(UnavailableError, match="no answer in"):
+                await writer.commit(entry(2))
+        assert len(process._waiting) == 1
+        await asyncio.wait_for(process._has_ended.wait(), 5)
+        writer = GroupCommit(process)  # which waits for a start
+        while not await accepted(writer, entry(3)):
+            await asyncio.sleep(0.02)
+        assert process._process.pid != first
+        await writer.close()
+
+    asyncio.run(run())
+    assert held(log) == [0, 3]
+
+
+def test_a_writer_that_does_not_stay_is_neither_started_nor_logged_by_every_decision(url, monkeypatch, caplog):
     begun = []
     spawn = log_writer._spawn
 
@@ -128,6 +156,7 @@ def test_a_writer_that_does_not_stay_is_not_started_by_every_decision(url, monke
 
     asyncio.run(run())
     assert all(later - earlier >= log_writer._START_EVERY for earlier, later in zip(begun, begun[1:], strict=False))
+    assert len([one for one in caplog.records if one.levelname == "ERROR"]) == len(begun)
 
 
 def test_a_program_that_is_not_there_is_told(url, monkeypatch):
@@ -140,6 +169,47 @@ def test_a_program_that_is_not_there_is_told(url, monkeypatch):
         await writer.close()
 
     asyncio.run(run())
+
+
+def test_a_writer_for_which_there_was_no_socket_is_started_once_there_is(url, log, monkeypatch):
+    monkeypatch.setattr(log_writer, "_START_EVERY", 0.0)
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run():
+        process = ProcessWriter(url)
+        writer = GroupCommit(process)
+        await writer.commit(entry(0))
+        os.kill(process._process.pid, signal.SIGKILL)
+        await process._has_ended.wait()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            with pytest.raises(UnavailableError, match="cannot be started"):
+                await writer.commit(entry(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+        await writer.commit(entry(2))
+        await writer.close()
+
+    asyncio.run(run())
+    assert held(log) == [0, 2]
+
+
+def test_what_cannot_be_sent_takes_nobodys_answer(url, log):
+    async def run():
+        writer = GroupCommit(ProcessWriter(url))
+        await writer.commit(entry(0))
+        cannot = await started(writer, [Entry((object(),) * 13)])
+        twin = await started(writer, [entry(0, score=1)])
+        good = await started(writer, [entry(1)])
+        found = await asyncio.gather(*cannot, *twin, *good, return_exceptions=True)
+        await writer.close()
+        return found
+
+    cannot, twin, good = asyncio.run(run())
+    assert isinstance(cannot, TypeError)
+    assert isinstance(twin, UnavailableError)
+    assert good is None
+    assert held(log) == [0, 1]
 
 
 def test_a_service_that_is_gone_has_what_it_sent_written_and_the_writer_ends(url, log):
