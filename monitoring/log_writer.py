@@ -74,6 +74,7 @@ class ProcessWriter(asyncio.Protocol):
         self._waiting: deque[tuple[asyncio.Future[Faults], int, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._unsent: list[bytes] = []
+        self._is_closing = False
         self._has_ended = asyncio.Event()
 
     def start(self) -> None:
@@ -104,6 +105,7 @@ class ProcessWriter(asyncio.Protocol):
 
     async def close(self) -> None:
         """Let the process write what was sent, and end."""
+        self._is_closing = True
         if self._starting is not None:
             await self._starting
         if self._wire is not None and self._process is not None:
@@ -162,7 +164,7 @@ class ProcessWriter(asyncio.Protocol):
         """Tell who waits that the process has ended."""
         self._wire = None
         self._has_ended.set()
-        if self._waiting:
+        if self._waiting or not self._is_closing:
             self._fail("has ended, and is started again")
 
     def _fail(self, what: str, level: int = logging.ERROR) -> None:
@@ -246,11 +248,13 @@ def write_all(wire: socket.socket) -> None:
 
 def _read(wire: socket.socket, came: SimpleQueue[bytes | None]) -> None:
     frames = Frames()
-    with contextlib.suppress(OSError):
-        while data := wire.recv(_PIECE):
-            for one in frames.of(data):
-                came.put(one)
-    came.put(None)
+    try:
+        with contextlib.suppress(OSError):
+            while data := wire.recv(_PIECE):
+                for one in frames.of(data):
+                    came.put(one)
+    finally:
+        came.put(None)  # whatever happened, nobody may wait for more
 
 
 def _gather(came: SimpleQueue[bytes | None]) -> tuple[list[_Batch], bool]:

@@ -21,7 +21,7 @@ from services.scoring.notices.notice import Notice
 from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
 from services.scoring.problems import CLIENT
 from services.scoring.replay import Replayed
-from services.scoring.route_parts import UNAVAILABLE, header, json_answer, json_body, problems
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
 from services.scoring.schemas import ApplicantFeatures, Decision, Health
 from services.scoring.service import ScoringService
 
@@ -43,9 +43,11 @@ def _straight(app: ASGIApp) -> ASGIApp:
     """Call `predict` with what it takes: for any handler Litestar spends 20 µs on finding that out."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        key = header(scope, b"idempotency-key")
+        keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+        if len(keys) > 1:
+            raise FieldProblem(("Idempotency-Key", "Idempotency-Key: was given more than once"))
         service: ScoringService = scope["litestar_app"].state.service
-        answer = await predict.fn(scope, service, None if key is None else key.decode("latin-1"))
+        answer = await predict.fn(scope, service, keys[0].decode("latin-1") if keys else None)
         await answer(scope, receive, send)
 
     return call

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
 import os
 import signal
 import socket
 import tempfile
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +39,7 @@ _COLLECT_AFTER = 20_000  # objects that were made and not yet freed: decisions m
 def application() -> Door:
     """Return the application of the home in the environment; each worker calls it."""
     speak_json(os.environ[_LEVEL])
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     policy = msgspec.json.decode(os.environ[_POLICY], type=DoorPolicy)
     return create_app(
         Home.resolve(),
@@ -45,6 +48,14 @@ def application() -> Door:
         when_ready=_spare_what_stays,
         writes_apart=True,
     )
+
+
+def _end_with_parent() -> None:
+    """Drain and end when the parent is gone: nobody else would, and the port would stay taken."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        _logger.error("the parent process has ended: this worker ends too")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def configure(app: Door | str, workers: int = 1) -> uvicorn.Config:

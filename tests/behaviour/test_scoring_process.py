@@ -114,6 +114,21 @@ def test_told_to_stop_it_answers_what_is_under_way_and_takes_nothing_new(started
     assert "Traceback" not in process.stderr.read()
 
 
+def test_two_idempotency_keys_are_refused_for_the_client_could_count_on_either(started):
+    _, port = started()
+    wait_until(port)
+    whole = request("POST", "/predict", REQUEST, content_type="application/json", idempotency_key="order-1")
+    twice = whole.replace(b"\r\n\r\n", b"\r\nIdempotency-Key: order-2\r\n\r\n", 1)
+    for sent, status in ((whole, 200), (twice, 422)):
+        with socket.create_connection(("127.0.0.1", port), 10) as wire:
+            wire.sendall(sent)
+            answer = read_answer(wire)
+        assert answer.status == status
+    assert answer.json()["errors"] == [
+        {"field": "Idempotency-Key", "message": "Idempotency-Key: was given more than once"}
+    ]
+
+
 def refused_within(port, seconds):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -155,3 +170,11 @@ def test_every_worker_asks_for_keys_and_one_tells_the_figures_of_all(home, start
         workers = set(re.findall(r'candor_log_waiting\{worker="(\d+)"', text))
         time.sleep(0.1)
     assert len(workers) == 2
+
+
+def test_workers_whose_parent_was_killed_end_too_and_free_the_port(started):
+    process, port = started("127.0.0.1", 2)
+    wait_until(port, "/health/live")
+    process.kill()
+    process.wait(10)
+    refused_within(port, 20)

@@ -187,7 +187,7 @@ def test_a_default_that_is_seen_as_the_window_ends_counts_as_in_training(log, ur
             {"at": at, "end": end},
         )
         query = LOANS_SQL.format(request="purchase_amount", sources="select * from given")
-        trained_on = connection.execute(query, {"months": 1, "as_of": NOW}).df()
+        trained_on = connection.execute(query, {"months": 1, "as_of": NOW, "observed_until": NOW}).df()
     assert trained_on.defaulted.tolist() == [bool(bads)]
 
 
