@@ -19,11 +19,9 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from queue import Empty, SimpleQueue
 from typing import Literal
 
 import msgspec
@@ -231,47 +229,49 @@ def _told(fault: Exception | None) -> tuple[_Kind, str] | None:
 
 def write_all(wire: socket.socket) -> None:
     """Commit what comes through a socket, a group at a time, until it is closed; the URL of the log comes first."""
-    came: SimpleQueue[bytes | None] = SimpleQueue()
-    threading.Thread(target=_read, args=(wire, came), daemon=True).start()
-    url = came.get()
+    inbox = _Inbox(wire)
+    url = inbox.take()
     if url is None:
         return
     log = DecisionLog(url.decode())
-    going_on = True
-    while going_on:
-        batches, going_on = _gather(came)
+    while batches := _gather(inbox):
         answers = _committed(log, batches)
         with contextlib.suppress(OSError):  # who asked has ended: what it sent is written all the same
             wire.sendall(frame(msgspec.msgpack.encode(answers)))
     log.close()
 
 
-def _read(wire: socket.socket, came: SimpleQueue[bytes | None]) -> None:
-    frames = Frames()
-    try:
-        with contextlib.suppress(OSError):
-            while data := wire.recv(_PIECE):
-                for one in frames.of(data):
-                    came.put(one)
-    finally:
-        came.put(None)  # whatever happened, nobody may wait for more
+class _Inbox:
+    """Frames that come through a socket. While a group is committed nobody reads: the sender keeps what has no room."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._wire = wire
+        self._frames = Frames()
+        self._came: deque[bytes] = deque()
+
+    def take(self, waits: bool = True) -> bytes | None:
+        """Return the next frame; None if there never is one, or, without waiting for it, if it is not there yet."""
+        while not self._came:
+            try:
+                data = self._wire.recv(_PIECE, 0 if waits else socket.MSG_DONTWAIT)
+            except OSError:  # it is not there yet, or the sender was killed
+                return None
+            if not data:
+                return None
+            self._came.extend(self._frames.of(data))
+        return self._came.popleft()
 
 
-def _gather(came: SimpleQueue[bytes | None]) -> tuple[list[_Batch], bool]:
-    """Wait for a batch, and return it with all that are there, and whether there are going to be more."""
+def _gather(inbox: _Inbox) -> list[_Batch]:
+    """Wait for a batch, and return it with all that are there; none if there are going to be no more."""
     batches: list[_Batch] = []
     size = 0
-    one = came.get()
+    one = inbox.take()
     while one is not None:
         batches.append(msgspec.msgpack.decode(one, type=_Batch))
         size += len(batches[-1].entries)
-        if size >= _LARGEST_GROUP:
-            return batches, True
-        try:
-            one = came.get_nowait()
-        except Empty:
-            return batches, True
-    return batches, False
+        one = inbox.take(waits=False) if size < _LARGEST_GROUP else None
+    return batches
 
 
 def _committed(log: DecisionLog, batches: Sequence[_Batch]) -> _Answers:
