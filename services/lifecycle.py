@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
 from services.turn import only_one
@@ -18,6 +20,9 @@ from training.judgement import DatasetOf
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE, read_gate
 from training.promotion_record import Entry, signed
+from training.recipe import read_recipe
+from training.tracking import NotKept, Tracking
+from training.vouching import Vouch
 
 if TYPE_CHECKING:  # they import Feast and all that training needs, which a promotion may do without
     from services.train import TrainOutcome
@@ -121,8 +126,10 @@ def retrain(
     Parameters
     ----------
     seed : int
-    as_of, performance_months, trials, timeout, cutoff_rule, sound, with_decided
+    as_of, performance_months, trials, timeout, cutoff_rule, with_decided
         As for `services.train.train`.
+    sound : mapping of str to str, or None
+        Features that `by` vouches for, with the reason, beside those that the champion's run was vouched for.
     oot_start : datetime or None
         UTC; None rolls on with the loans, see `services.window.window_start`.
 
@@ -150,7 +157,7 @@ def retrain(
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff_rule,
-            sound=sound,
+            sound=_inherited(home) | {name: Vouch(reason, by) for name, reason in (sound or {}).items()},
             with_decided=with_decided,
         )
         if outcome.bundle_digest == _in_service(home):
@@ -168,6 +175,18 @@ def _in_service(home: Home) -> str:
         return load_bundle(bundle_path(home, read_champion(home).bundle)).digest
     except UnavailableError:
         return ""
+
+
+def _inherited(home: Home) -> dict[str, Vouch]:
+    """Return the words for features of the champion's run, so that none has to be given at each retraining."""
+    champion = promotion.standing(home)
+    if champion is None:
+        return {}
+    try:
+        vouched = read_recipe(Tracking(home), champion.run_id).vouched
+    except NotKept:  # it was trained with another MLflow
+        return {}
+    return {name: replace(vouch, run_id=vouch.run_id or champion.run_id) for name, vouch in vouched.items()}
 
 
 def _datasets(home: Home, dataset: Dataset | None) -> DatasetOf:

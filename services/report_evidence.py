@@ -85,7 +85,7 @@ def gather(
     evidence = Evidence(
         facts=_facts(home, dataset, candidate, recipe, policy)
         | {f"no {name}": reason for name, reason in baselines.absent.items()}
-        | {f"{name} vouched for as no leak": reason for name, reason in recipe.sound.items()},
+        | {f"{name} vouched for as no leak": vouch.told() for name, vouch in recipe.vouched.items()},
         parameters={name: f"{getattr(recipe.parameters, name):g}" for name in recipe.parameters.__struct_fields__}
         | {"rounds": str(recipe.rounds), "trials": str(recipe.trials)},
         waterfall=dataset.waterfall,

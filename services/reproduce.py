@@ -23,7 +23,7 @@ from training.bundle import MANIFEST, Manifest, digest_of
 from training.champion import Fitted, explain_and_measure, fit_calibrated
 from training.dataset import Dataset, build_dataset
 from training.loans import DecidedHere
-from training.recipe import METHOD, RECIPE_ARTIFACT, Recipe, package_versions
+from training.recipe import METHOD, RECIPE_ARTIFACT, Recipe, package_versions, read_recipe
 from training.tracking import Tracking
 
 # What a bundle holds that was computed; contract, policy and guard are what it was computed with.
@@ -162,11 +162,10 @@ def _read(home: Home, run_id: str) -> _Record:
     """
     tracking = Tracking(home)
     digest = tracking.tags(run_id).get("bundle_digest", "")
+    recipe = read_recipe(tracking, run_id)
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        recipe_file = tracking.download(run_id, RECIPE_ARTIFACT, Path(folder))
         bundle = tracking.download_bundle(run_id, Path(folder))
         try:
-            recipe = msgspec.json.decode(recipe_file.read_bytes(), type=Recipe)
             raw = (bundle / MANIFEST).read_bytes()
             manifest = msgspec.json.decode(raw, type=Manifest)
             files = {file: (bundle / file).read_bytes() for file in manifest.files}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from training.dataset import Dataset
 from training.recipe import RECIPE_ARTIFACT, Recipe
 from training.reporting.write import PAGE, write_report
 from training.tracking import MODEL_NAME, REFERENCE_PROFILE, LoggedRun, Tracking
+from training.vouching import Vouch
 from validation.own_suites import guard_suite
 from validation.runs import report_path
 
@@ -32,7 +34,15 @@ LEAST_REFERENCE = 1000  # loans that drift is measured from
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What `candor train` reports."""
+    """What `candor train` reports.
+
+    Parameters
+    ----------
+    vouched : mapping of str to Vouch
+        Features that the record says somebody vouches for.
+    unneeded : tuple of str
+        Features that somebody vouched for and that nothing accuses: of that nothing is recorded.
+    """
 
     run: LoggedRun
     dataset: Dataset
@@ -40,6 +50,8 @@ class TrainOutcome:
     metrics: dict[str, float]
     bundle_digest: str
     report: Path
+    vouched: Mapping[str, Vouch] = field(default_factory=dict)
+    unneeded: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the promised object: run, version, digests, metrics."""
@@ -53,6 +65,8 @@ class TrainOutcome:
             "trials": len(self.candidate.chosen.trials),
             "decisions_left_out": self.dataset.left_out,
             "report": str(self.report),
+            "vouched": msgspec.to_builtins(self.vouched),
+            "unneeded": self.unneeded,
         }
 
 
@@ -95,7 +109,8 @@ def record_run(
             "model_digest": candidate.model_digest,
             "bundle_digest": bundle_digest,
         }
-        | {f"sound.{feature}": reason for feature, reason in recipe.sound.items()},
+        | {f"sound.{feature}": vouch.reason for feature, vouch in recipe.vouched.items()}
+        | {f"sound_by.{feature}": vouch.by for feature, vouch in recipe.vouched.items()},
         frame=dataset.frame,
         digest=dataset.digest,
         booster=candidate.booster,
@@ -108,7 +123,7 @@ def record_run(
     for path in sorted(artifacts.iterdir()):
         if path.name != REFERENCE_PROFILE:
             write_atomically(report.with_name(path.name), path.read_bytes())
-    return TrainOutcome(run, dataset, candidate, measured, bundle_digest, report)
+    return TrainOutcome(run, dataset, candidate, measured, bundle_digest, report, recipe.vouched)
 
 
 def bundle_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from training.model import Parameters
 from training.promotion_record import now, signed
 from training.recipe import METHOD, CutoffRule, Recipe, package_versions
 from training.tracking import Tracking
+from training.vouching import Vouch, to_record
 from validation.gates import check_frame, require_passed
 
 __all__ = ["DEFAULT_SEED", "SERVICE", "TrainOutcome", "reference_frame", "require_known", "train"]
@@ -49,7 +51,7 @@ def train(
     trials: int = 0,
     timeout: float | None = None,
     cutoff_rule: CutoffRule = "policy",
-    sound: Mapping[str, str] | None = None,
+    sound: Mapping[str, Vouch] | None = None,
     with_decided: bool = True,
     store: FeatureStore | None = None,
 ) -> TrainOutcome:
@@ -73,8 +75,8 @@ def train(
         Seconds after which no trial begins.
     cutoff_rule : {"policy", "profit"}
         Whether the bundle's cutoff is the policy's, or the one of most profit on the last slice before the window.
-    sound : mapping of str to str, or None
-        Features vouched for though the leakage check may accuse them, each with a reason for the record.
+    sound : mapping of str to Vouch, or None
+        Features vouched for though the leakage check accuses them; `training.vouching.to_record` says which count.
     with_decided : bool
         Whether loans that were decided here count beside the loans table.
     store : FeatureStore or None
@@ -101,7 +103,8 @@ def train(
     embedded.ensure(home)
     store = store or registry.apply(home)
     contract = registry.read_contract(store, SERVICE)
-    if unknown := (sound or {}).keys() - {spec.name for spec in contract.model_features}:
+    names, sound = {spec.name for spec in contract.model_features}, sound or {}
+    if unknown := {name for name, vouch in sound.items() if not vouch.run_id} - names:
         raise InputError(f"--sound: {', '.join(sorted(unknown))} is no feature that a model may use")
     policy_text = DEFAULT_POLICY.read_bytes()
     policy = load_policy(policy_text)
@@ -127,6 +130,7 @@ def train(
         before = sample(~dataset.is_oot, MOST_CHECKED)
         leaks = check_leakage(dataset.specs, dataset.values(before), dataset.defaulted[before], seed=seed)
         require_no_leak(leaks, sound)
+        vouched = {name: vouch for name, vouch in to_record(leaks, sound).items() if name in names}
         model = fit_calibrated(
             dataset,
             parameters or Parameters(),
@@ -154,7 +158,7 @@ def train(
         model_digest=candidate.model_digest,
         query=dataset.query,
         contract_digest=digest_of(msgspec.json.encode(contract)),
-        sound=dict(sound or {}),
+        sound=dict(vouched),
         loaded_by=began if decided.loans is not None else None,
         set_aside=decided.set_aside,
         observed_until=observed_until,
@@ -162,7 +166,10 @@ def train(
         packages=package_versions(),
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-        return record_run(home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text)
+        outcome = record_run(
+            home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text
+        )
+    return replace(outcome, unneeded=tuple(sorted(name for name in sound if name not in vouched)))
 
 
 def require_known(home: Home, as_of: datetime | None) -> datetime:

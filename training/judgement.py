@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +14,10 @@ from feature_repo.errors import GateError, InputError, UnavailableError
 from feature_repo.home import Home
 from training.bundle import Bundle, Champion, bundle_path, load_bundle
 from training.promotion_checks import bundle_lines, comparison_lines
-from training.promotion_gate import GateLine, PromotionGate, metric_lines
+from training.promotion_gate import GateLine, PromotionGate, metric_lines, vouched_line
+from training.recipe import read_recipe
 from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
+from training.vouching import Vouch
 
 if TYPE_CHECKING:  # it imports Feast, which is needed only where there is a champion to compare with
     from training.dataset import Dataset
@@ -33,12 +35,15 @@ class Judged:
         Verified, in a folder that goes away.
     reference : bytes
         Profile of the loans that it was trained on.
+    vouched : mapping of str to Vouch
+        Features that seem to leak and that somebody vouches for.
     """
 
     tracking: Tracking
     run: LoggedRun
     bundle: Bundle
     reference: bytes
+    vouched: Mapping[str, Vouch]
 
     @property
     def whom(self) -> Champion:
@@ -56,6 +61,7 @@ class Judged:
     ) -> tuple[GateLine, ...]:
         """Return what the gate says of it, alone and against the champion; see `comparison_lines` for `uncompared`."""
         alone = metric_lines(gate, self.tracking.metrics(self.run.run_id)) + bundle_lines(gate, self.bundle)
+        alone.append(vouched_line(self.vouched))
         return tuple(alone + self._against(home, champion, gate, dataset_of, uncompared))
 
     def _against(
@@ -142,7 +148,7 @@ def judged(home: Home, version: str | None) -> Iterator[Judged]:
                 f"MLflow holds another bundle for version {run.version} than the one that its run made: train again"
             )
         reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
-        yield Judged(tracking, run, bundle, reference)
+        yield Judged(tracking, run, bundle, reference, read_recipe(tracking, run.run_id).vouched)
 
 
 def _champion_line(note: str, *, passed: bool = True) -> list[GateLine]:

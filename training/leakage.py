@@ -37,6 +37,7 @@ from training.leak import Leak, Limits
 from training.leak_alone import Alone
 from training.leak_jump import jumps
 from training.scored import Bools
+from training.vouching import Vouch
 
 
 def check_leakage(
@@ -85,14 +86,14 @@ def check_leakage(
     return tuple(sorted(leaks, key=lambda leak: order[leak.feature]))
 
 
-def require_no_leak(leaks: Sequence[Leak], sound: Mapping[str, str] | None = None) -> None:
+def require_no_leak(leaks: Sequence[Leak], sound: Mapping[str, Vouch] | None = None) -> None:
     """Stop if there is a leak.
 
     Parameters
     ----------
     leaks : sequence of Leak
-    sound : mapping of str to str
-        Features that somebody vouches for, with the reason: a test says what is too good to be true, and whoever knows
+    sound : mapping of str to Vouch
+        Features that somebody vouches for: a test says what is too good to be true, and whoever knows
         the source that it is true all the same.
 
     Raises

@@ -87,7 +87,7 @@ def promote(
     began = now()
     signature = _vouched(signed(by, why), uncompared)
     lines, digest = read_gate(gate)
-    champion = _champion(home)
+    champion = standing(home)
     with judged(home, version) as candidate:
         found = candidate.lines(home, champion, lines, dataset_of, uncompared=uncompared)
         entry = about(candidate.whom, "promote", champion, signature, at=began, gate=digest, lines=found)
@@ -210,7 +210,7 @@ def _require(home: Home, entry: Entry, done: str) -> None:
         raise Refused(f"version {entry.version} is not {done}: {'; '.join(reasons)}", refused)
 
 
-def _champion(home: Home) -> Champion | None:
+def standing(home: Home) -> Champion | None:
     """Return the champion, by the record where champion.json is damaged; None if there never was one."""
     try:
         return read_champion(home)
@@ -219,6 +219,6 @@ def _champion(home: Home) -> Champion | None:
 
 
 def _require_champion(home: Home, compared: Champion | None, version: str) -> None:
-    found = _champion(home)
+    found = standing(home)
     if (found is None) != (compared is None) or (found and compared and not same(found, compared)):
         raise GateError(f"the champion has changed while version {version} was compared with it: try again")

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from feature_repo.errors import InputError
+from training.vouching import Vouch
 
 DEFAULT_GATE = Path(__file__).with_name("promotion_gate.toml")
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -120,6 +121,12 @@ def metric_lines(gate: PromotionGate, metrics: Mapping[str, float]) -> list[Gate
     if worst in metrics:
         return [*lines, _line(worst, metrics[worst], "at least", gate.min_air_high)]
     return [*lines, GateLine(worst, None, gate.min_air_high, True, "not measured: the run knew no protected attribute")]
+
+
+def vouched_line(vouched: Mapping[str, Vouch]) -> GateLine:
+    """Tell whoever approves which features seem to leak and who says that they do not; the value counts them."""
+    told = "; ".join(f"{name} is vouched for: {vouch.told()}" for name, vouch in vouched.items())
+    return GateLine("vouched_features", len(vouched), None, True, told)
 
 
 def size_line(gate: PromotionGate, explainer_bytes: int) -> GateLine:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import datetime
 from importlib.metadata import version
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from feature_repo.errors import UnavailableError
 from training.model import Parameters
+from training.vouching import Vouch
+
+if TYPE_CHECKING:
+    from training.tracking import Tracking
 
 RECIPE_ARTIFACT = "recipe.json"
 CutoffRule = Literal["policy", "profit"]
@@ -46,8 +53,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Versions of what computed.
     contract_digest : str
         Of the feature contract, as the bundle has it; empty in records from before it was kept.
-    sound : dict of str to str
-        Features that somebody vouched for though they may seem to leak, with the reason.
+    sound : dict of str to Vouch or str
+        Features that somebody vouches for though they seem to leak; in older records the reason only.
     loaded_by : datetime or None
         Wall clock, UTC: outcomes of the home's own decisions counted if they were loaded by then. None where there were
         none.
@@ -75,11 +82,32 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     query: str
     packages: dict[str, str]
     contract_digest: str = ""
-    sound: dict[str, str] = {}
+    sound: dict[str, Vouch | str] = {}
     loaded_by: datetime | None = None
     set_aside: dict[str, str] = {}
     observed_until: datetime | None = None
     method: int = 1
+
+    @property
+    def vouched(self) -> dict[str, Vouch]:
+        """`sound`, whatever its age."""
+        return {name: Vouch(reason=said) if isinstance(said, str) else said for name, said in self.sound.items()}
+
+
+def read_recipe(tracking: Tracking, run_id: str) -> Recipe:
+    """Return the recipe of a recorded run.
+
+    Raises
+    ------
+    UnavailableError
+        If MLflow does not answer, or what it holds cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        kept = tracking.download(run_id, RECIPE_ARTIFACT, Path(folder))
+        try:
+            return msgspec.json.decode(kept.read_bytes(), type=Recipe)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UnavailableError(f"the record of run {run_id} cannot be read: {error}") from None
 
 
 def package_versions() -> dict[str, str]:

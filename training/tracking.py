@@ -26,6 +26,7 @@ import mlflow  # noqa: E402  the switches above are read on import
 import mlflow.data  # noqa: E402
 import mlflow.xgboost  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Run  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import infer_signature  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
@@ -41,6 +42,11 @@ MODEL_NAME = "candor-pd"
 CHAMPION, CHALLENGER, ARCHIVED = "champion", "challenger", "archived"
 BUNDLE_ARTIFACT = "bundle"
 REFERENCE_PROFILE = "reference_profile.bin"
+_NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+
+
+class NotKept(UnavailableError):
+    """MLflow answers, and does not have what was asked for: to ask again does not help."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Tracking:
     Raises
     ------
     UnavailableError
-        From every method, if the store does not answer.
+        From every method, if the store does not answer; `NotKept` if it has no such run or artifact.
     """
 
     def __init__(self, home: Home) -> None:
@@ -164,8 +170,7 @@ class Tracking:
 
     def metrics(self, run_id: str) -> dict[str, float]:
         """Return the metrics of a run."""
-        with self._errors():
-            return dict(self._client.get_run(run_id).data.metrics)
+        return dict(self._run(run_id).data.metrics)
 
     def download_bundle(self, run_id: str, folder: Path) -> Path:
         """Download the bundle of a run into `folder` and return its place; the caller verifies it."""
@@ -174,18 +179,22 @@ class Tracking:
 
     def download(self, run_id: str, name: str, folder: Path) -> Path:
         """Download one artifact of a run into `folder` and return its place."""
+        self._run(run_id)
         with self._errors():
-            return Path(self._client.download_artifacts(run_id, name, str(folder)))
+            try:
+                return Path(self._client.download_artifacts(run_id, name, str(folder)))
+            except MlflowException:  # which says of any fault that the artifact does not exist
+                if any(item.path == name for item in self._client.list_artifacts(run_id)):
+                    raise
+        raise NotKept(self._said(f"run {run_id} has no {name}"))
 
     def params(self, run_id: str) -> dict[str, str]:
         """Return the parameters of a run."""
-        with self._errors():
-            return dict(self._client.get_run(run_id).data.params)
+        return dict(self._run(run_id).data.params)
 
     def tags(self, run_id: str) -> dict[str, str]:
         """Return the tags of a run."""
-        with self._errors():
-            return dict(self._client.get_run(run_id).data.tags)
+        return dict(self._run(run_id).data.tags)
 
     def set_champion(self, version: str, *, archived: str = "") -> None:
         """Give a version the alias ``champion``, and the one before it ``archived``; the challenger loses its own.
@@ -219,6 +228,15 @@ class Tracking:
         found = self._client.search_model_versions(f"name = '{MODEL_NAME}'")
         return {str(item.version): str(item.run_id) for item in found}
 
+    def _run(self, run_id: str) -> Run:
+        with self._errors():
+            try:
+                return self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != _NOT_THERE:
+                    raise
+        raise NotKept(self._said(f"there is no run {run_id}"))
+
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
@@ -235,7 +253,10 @@ class Tracking:
             first = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
             if "Max retries exceeded" in first:
                 first = "it does not answer"
-            raise UnavailableError(_without_password(f"MLflow at {self._home.mlflow_uri}: {first}")) from None
+            raise UnavailableError(self._said(first)) from None
+
+    def _said(self, what: str) -> str:
+        return _without_password(f"MLflow at {self._home.mlflow_uri}: {what}")
 
 
 @contextmanager

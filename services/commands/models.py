@@ -59,7 +59,7 @@ SOUND = click.option(
     type=Reasoned(),
     multiple=True,
     metavar="FEATURE=REASON",
-    help="Vouch for a feature that the leakage check accuses; the reason is kept with the run. May be repeated.",
+    help="Vouch for a feature that the leakage check accuses; who and why is kept with the run. May be repeated.",
 )
 WITH_DECIDED = click.option(
     "--with-decided/--without-decided",
@@ -67,6 +67,7 @@ WITH_DECIDED = click.option(
     show_default=True,
     help="Whether approvals made here, with their outcomes, are learned from beside the loans table.",
 )
+BY = click.option("--by", default="", metavar="NAME", help="In whose name; default: the user of this machine.")
 _WITH_RUN = {"run_id", "reproduce", "as_json"}
 
 
@@ -80,6 +81,7 @@ _WITH_RUN = {"run_id", "reproduce", "as_json"}
 @SEED
 @SOUND
 @WITH_DECIDED
+@BY
 @click.option("--run", "run_id", metavar="RUN_ID", help="A recorded run, with --reproduce.")
 @click.option(
     "--reproduce",
@@ -99,6 +101,7 @@ def train(
     seed: int,
     sound: tuple[tuple[str, str], ...],
     with_decided: bool,
+    by: str,
     run_id: str | None,
     reproduce: bool,
     as_json: bool,
@@ -115,6 +118,10 @@ def train(
         return
     from services import present
     from services.train import train as train_model
+    from training.promotion_record import signed
+    from training.vouching import Vouch
+
+    by, _ = signed(by, "")
 
     warnings.simplefilter("ignore")  # Feast turned its own on when it was imported
     home = Home.resolve()
@@ -128,7 +135,7 @@ def train(
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff,
-            sound=dict(sound),
+            sound={feature: Vouch(reason, by) for feature, reason in sound},
             with_decided=with_decided,
         )
     emit(outcome.to_json()) if as_json else click.echo(present.trained(outcome))

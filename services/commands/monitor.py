@@ -112,7 +112,8 @@ def _retrain(home: Home, trials: int) -> Callable[[str], str]:
             verdict = "nothing new: the very model in service came out again"
         else:
             verdict = done.refusal or present_promotions.changed(done.entry)
-        return f"{verdict}; report {done.outcome.report}"
+        vouched = "".join(f"; {name} is vouched for: {word.told()}" for name, word in done.outcome.vouched.items())
+        return f"{verdict}{vouched}; report {done.outcome.report}"
 
     return retrain
 

@@ -11,13 +11,12 @@ import click
 
 from feature_repo.home import Home
 from services.commands.console import FOLDER, INSTANT, JSON, Finite, emit, say, step
-from services.commands.models import AS_OF, CUTOFF, MONTHS, SEED, SOUND, TIMEOUT, TRIALS, WITH_DECIDED
+from services.commands.models import AS_OF, BY, CUTOFF, MONTHS, SEED, SOUND, TIMEOUT, TRIALS, WITH_DECIDED
 
 if TYPE_CHECKING:
     from training.promotion_record import Entry
     from training.recipe import CutoffRule
 
-BY = click.option("--by", default="", metavar="NAME", help="Who approves it; default: the user of this machine.")
 WHY = click.option("--why", default="", metavar="TEXT", help="The reason, for the record.")
 GATE = click.option("--gate", type=FOLDER, metavar="FILE", help="TOML of the lines to hold; default: the project's.")
 

@@ -148,7 +148,8 @@ def test_a_column_that_knows_the_outcome_stops_the_run_unless_somebody_vouches_f
         run_id = json.loads(done.stdout)["run_id"]
         assert Tracking(home).tags(run_id)["sound.revolving_balance"] == "I saw the source"
         assert "I saw the source" in (home.reports / "models" / run_id / "model_card.md").read_text()
-        assert reproduce(home, run_id).recipe.sound == {"revolving_balance": "I saw the source"}
+        (word,) = reproduce(home, run_id).recipe.vouched.values()
+        assert (word.reason, "AUC of 0.9" in word.accused) == ("I saw the source", True)
     finally:
         bureau.with_name("collected.parquet").unlink()
     for given in ("nobody=x", "revolving_balance", "revolving_balance= ", "=x"):
