@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from feature_repo.errors import UnavailableError
 from monitoring.log_database import decisions, outcomes
 from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
+from monitoring.outcomes import counted_at
 from monitoring.pace import rest
 from monitoring.plain_columns import Plain, plain_values
 from monitoring.segments import BANDS, PD, RECOMMENDATION, SCORE, Segment, band_limits, band_numbers
@@ -138,14 +139,12 @@ class LoggedInputs:
             after = found.last
 
     def outcomes(self, start: datetime, end: datetime, segment: Segment) -> dict[str, int]:
-        """Return how many decisions of a window have which outcome by now, the last observed being the one."""
-        other = outcomes.alias()
-        last = sa.select(sa.func.max(other.c.observed_at)).where(other.c.decision_id == outcomes.c.decision_id)
+        """Return how many decisions of a window have which outcome by now."""
         query = (
             sa.select(outcomes.c.outcome, sa.func.count())
             .join(decisions, decisions.c.decision_id == outcomes.c.decision_id)
             .where(decisions.c.decided_at >= start, decisions.c.decided_at < end, *_conditions(segment))
-            .where(outcomes.c.observed_at == last.scalar_subquery())
+            .where(outcomes.c.observed_at == counted_at())
             .group_by(outcomes.c.outcome)
         )
         with self._log.reading() as connection:

@@ -17,6 +17,7 @@ from feature_repo.errors import UnavailableError
 from feature_repo.stores.stored import Status
 from monitoring.log_database import decisions, outcomes
 from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
+from monitoring.outcomes import counted_at
 from monitoring.pace import rest
 
 UNKNOWN, REPAID, DEFAULTED = -1, 0, 1
@@ -64,7 +65,7 @@ class Results:
     apr, term_months : numpy.ndarray of float64
         Percent and months of the terms recommended; NaN where there are none.
     outcome : numpy.ndarray of int8
-        `UNKNOWN`, `REPAID` or `DEFAULTED`: the last that was observed by the instant that was asked for.
+        `UNKNOWN`, `REPAID` or `DEFAULTED`: what counts by the instant that was asked for, see `outcomes.counted_at`.
     observed_at : numpy.ndarray of datetime64[us]
         When, UTC; NaT where it is not known.
     passed_guard : numpy.ndarray of bool
@@ -112,12 +113,9 @@ class LoggedResults:
         UnavailableError
             If the log is not there, or holds what this program does not read.
         """
-        other, after = outcomes.alias(), None
-        last = sa.select(sa.func.max(other.c.observed_at)).where(
-            other.c.decision_id == decisions.c.decision_id, other.c.observed_at <= known_by
-        )
+        after = None
         found = sa.and_(
-            outcomes.c.decision_id == decisions.c.decision_id, outcomes.c.observed_at == last.scalar_subquery()
+            outcomes.c.decision_id == decisions.c.decision_id, outcomes.c.observed_at == counted_at(known_by)
         )
         names = ("decision_id", "decided_at", "as_of", "recommendation", "model_version", "pd")
         columns = [*(decisions.c[name] for name in names), outcomes.c.outcome, outcomes.c.observed_at]

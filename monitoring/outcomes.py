@@ -12,9 +12,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from monitoring.log_database import LogDatabase, decisions, outcomes
 
+_HOW = "; if that was a mistake, report WITHDRAWN, observed later, and after it what is right"
 _CHUNK = 500  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-Result = Literal["REPAID", "DEFAULTED"]
+Result = Literal["REPAID", "DEFAULTED", "WITHDRAWN"]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -22,8 +23,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Parameters
     ----------
-    outcome : {"REPAID", "DEFAULTED"}
-        DEFAULTED is charged off, or 90 days past due, within the performance window.
+    outcome : {"REPAID", "DEFAULTED", "WITHDRAWN"}
+        DEFAULTED is charged off, or 90 days past due. WITHDRAWN takes back all that was observed before it, which was
+        a mistake.
     observed_at : datetime
         When it was known, with a zone.
     decision_id : str or None
@@ -56,6 +58,39 @@ class Taken(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["stored", "known", "refused"]
     decision_id: str = ""
     problem: str = ""
+
+
+def counted_at(known_by: datetime | None = None, loaded_by: datetime | None = None) -> sa.ColumnElement[datetime]:
+    """Return when the outcome that counts of a row of `decisions` was observed; null if none does.
+
+    The first default counts, for what is paid after it does not undo it; without one the last repayment. What was
+    withdrawn later does not count.
+
+    Parameters
+    ----------
+    known_by : datetime or None
+        Outcomes observed by then, UTC.
+    loaded_by : datetime or None
+        Outcomes loaded by then, wall clock, UTC.
+    """
+    one, later = outcomes.alias(), outcomes.alias()
+
+    def told(report: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        bounds = ((report.c.observed_at, known_by), (report.c.loaded_at, loaded_by))
+        return [column <= bound.astimezone(UTC) for column, bound in bounds if bound is not None]
+
+    withdrawn = (
+        sa.select(later.c.decision_id)
+        .where(later.c.decision_id == one.c.decision_id, later.c.observed_at > one.c.observed_at)
+        .where(later.c.outcome == "WITHDRAWN", *told(later))
+        .correlate(one)
+    )
+
+    def at(which: Any, outcome: Result) -> sa.ScalarSelect[datetime]:
+        stands = [one.c.decision_id == decisions.c.decision_id, one.c.outcome == outcome, ~withdrawn.exists()]
+        return sa.select(which(one.c.observed_at)).where(*stands, *told(one)).correlate(decisions).scalar_subquery()
+
+    return sa.func.coalesce(at(sa.func.min, "DEFAULTED"), at(sa.func.max, "REPAID"))
 
 
 class Outcomes:
@@ -121,6 +156,8 @@ class Outcomes:
             key = decision, _utc(one.observed_at)
             if problem:
                 taken.append(Taken("refused", decision, problem))
+            elif one.outcome == "WITHDRAWN" and not any(of == decision and at < key[1] for of, at in stored):
+                taken.append(Taken("refused", decision, "nothing was observed before it that it could take back"))
             elif key not in stored:
                 stored[key] = one.outcome
                 now = datetime.now(UTC)
@@ -129,7 +166,7 @@ class Outcomes:
             elif stored[key] == one.outcome:
                 taken.append(Taken("known", decision))
             else:
-                taken.append(Taken("refused", decision, f"{stored[key]} was observed at this instant before"))
+                taken.append(Taken("refused", decision, f"{stored[key]} was observed at this instant before{_HOW}"))
         if fresh:
             connection.execute(self._insert, fresh)
         return taken

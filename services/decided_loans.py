@@ -1,8 +1,8 @@
 """Loans that were decided here: approved decisions whose outcomes were reported, as rows of the loans table.
 
-The decision log is where they are kept, and the only place: each training reads them anew. An outcome is a version of
-its loan that became known when it was observed, so that of several the last one observed by `as_of` counts, as in
-the loans table. An approval of which nobody has reported anything was perhaps never taken up, and is no loan.
+The decision log is where they are kept, and the only place: each training reads them anew. Of several outcomes of one
+loan the one counts that performance counts, too (`monitoring.outcomes.counted_at`). An approval of which nobody has
+reported anything was perhaps never taken up, and is no loan.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from feature_repo.contract import FeatureSpec, Kind
 from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
 from monitoring.log_database import LogDatabase, decisions, outcomes
+from monitoring.outcomes import counted_at
 from training.loans import DecidedHere
 from validation.gates import require_passed, run_gate_setting_aside
 from validation.own_suites import of_rows, own_expectations
@@ -88,8 +89,8 @@ def read(
     Returns
     -------
     DecidedHere
-        Of the loans a row for each outcome, in order of decision and observation: ``loan_id`` is the decision's ID,
-        ``event_timestamp`` the instant on the home's clock at which it was made. Nothing where no outcome was loaded.
+        A row for each loan, in order of ``loan_id``, which is the decision's ID; ``event_timestamp`` is the instant on
+        the home's clock at which it was made. Nothing where no outcome was loaded.
 
     Raises
     ------
@@ -138,22 +139,18 @@ def _left_out(connection: sa.Connection, as_of: datetime, loaded_by: datetime, m
     An approval of which nobody has reported anything was not taken up, or its report is missing: where defaults alone
     are reported, they look like all there is. It is counted once it is older than the performance window.
     """
-    loaded = outcomes.c.loaded_at <= loaded_by.astimezone(UTC)
-    observed = loaded & (outcomes.c.observed_at <= as_of.astimezone(UTC))
-    reported = sa.select(outcomes.c.decision_id).where(loaded)
+    reported = sa.select(outcomes.c.decision_id).where(outcomes.c.loaded_at <= loaded_by.astimezone(UTC))
     if connection.execute(reported.limit(1)).first() is None:
         return None
     approved = decisions.c.recommendation == "APPROVED"
-    of_outcome = decisions.c.decision_id.in_(reported)
+    by_now, ever = counted_at(as_of, loaded_by).is_not(None), counted_at(None, loaded_by).is_not(None)
     count = sa.select(sa.func.count()).select_from(decisions)
     over = decisions.c.as_of <= _months_before(as_of, months).astimezone(UTC)
     within = f" in {months} months" if months else ""
     asked = {
-        "declined, or left to a person": count.where(of_outcome, ~approved),
-        f"observed after {as_of:%Y-%m-%d}": count.where(
-            of_outcome, approved, decisions.c.decision_id.not_in(sa.select(outcomes.c.decision_id).where(observed))
-        ),
-        f"approved and never reported on{within}": count.where(approved, over, ~of_outcome),
+        "declined, or left to a person": count.where(ever, ~approved),
+        f"observed after {as_of:%Y-%m-%d}": count.where(ever, approved, ~by_now),
+        f"approved and never reported on{within}": count.where(approved, over, ~ever, ~by_now),
     }
     return {why: int(connection.execute(query).scalar_one()) for why, query in asked.items()}
 
@@ -214,10 +211,9 @@ def _query(as_of: datetime, loaded_by: datetime) -> sa.Select[Any]:
         .join(outcomes, outcomes.c.decision_id == decisions.c.decision_id)
         .where(
             decisions.c.recommendation == "APPROVED",
-            outcomes.c.observed_at <= as_of.astimezone(UTC),
-            outcomes.c.loaded_at <= loaded_by.astimezone(UTC),
+            outcomes.c.observed_at == counted_at(as_of, loaded_by),
         )
-        .order_by(decisions.c.decision_id, outcomes.c.observed_at)
+        .order_by(decisions.c.decision_id)
     )
 
 

@@ -21,8 +21,8 @@ def outcomes() -> None:
 def load(file: Path, as_json: bool) -> None:
     """Store outcomes from a CSV, Parquet or JSONL file; exit 1 if one of them was refused.
 
-    Columns: outcome (REPAID or DEFAULTED), observed_at with a time zone, and decision_id, or applicant_id and
-    decided_at. What was stored before is not stored twice.
+    Columns: outcome (REPAID or DEFAULTED, or WITHDRAWN to take back what was observed before), observed_at with a
+    time zone, and decision_id, or applicant_id and decided_at. What was stored before is not stored twice.
     """
     from services import labels
 

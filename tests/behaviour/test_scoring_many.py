@@ -139,7 +139,9 @@ def test_outcomes_find_their_decisions_once(client, home):
     assert outcomes(client, by_id, by_name) == [stored, known]
     assert outcomes(client, by_name, by_id) == [known, known]
     refused, later = outcomes(client, by_id | {"outcome": "REPAID"}, by_id | {"observed_at": "2027-01-01T00:00:00Z"})
-    assert refused["problem"] == "DEFAULTED was observed at this instant before"
+    assert refused["problem"].startswith(
+        "DEFAULTED was observed at this instant before; if that was a mistake, report W"
+    )
     assert later["status"] == "stored"
     log = DecisionLog(home.decision_log_url)
     mine = [row[1:] for row in Outcomes(log.database).rows() if row[0] == decision["decision_id"]]

@@ -72,12 +72,12 @@ def test_outcomes_are_stored_once(log):
     assert list(outcomes.rows()) == [(record(1).decision_id, START, "REPAID")]
 
 
-def test_results_are_read_with_the_last_outcome_that_was_known(log, server, monkeypatch):
+def test_results_are_read_with_the_outcome_that_counts(log, server, monkeypatch):
     monkeypatch.setattr(logged_results, "PAGE", 2)
     at = datetime(2025, 3, 2, 10, tzinfo=UTC)
     rows = [decision(number, at + timedelta(minutes=number)) for number in range(5)]
     assert not any(log.append_all([Entry.of(row) for row in rows]))
-    days = [(0, "REPAID", 90), (0, "DEFAULTED", 120), (3, "DEFAULTED", 100)]
+    days = [(0, "REPAID", 90), (0, "DEFAULTED", 120), (0, "REPAID", 130), (3, "DEFAULTED", 100), (3, "WITHDRAWN", 125)]
     told = [
         Outcome(outcome=name, observed_at=at + timedelta(days=day), decision_id=rows[number].decision_id)
         for number, name, day in days
@@ -85,7 +85,7 @@ def test_results_are_read_with_the_last_outcome_that_was_known(log, server, monk
     assert {taken.status for taken in Outcomes(log.database).store(told)} == {"stored"}
     reader = logged_results.LoggedResults(server.url)
     try:
-        for known_by, expected in [(100, [0, -1, -1, 1, -1]), (120, [1, -1, -1, 1, -1])]:
+        for known_by, expected in [(100, [0, -1, -1, 1, -1]), (120, [1, -1, -1, 1, -1]), (130, [1, -1, -1, -1, -1])]:
             pages = list(reader.pages(at - timedelta(days=1), at + timedelta(days=known_by)))
             assert [len(page.pd) for page in pages] == [2, 2, 1]
             assert [outcome for page in pages for outcome in page.outcome.tolist()] == expected

@@ -225,6 +225,17 @@ def test_an_outcome_observed_after_the_clock_is_not_known_and_the_last_one_count
     assert (earlier.matured.loans, earlier.matured.bads, earlier.without_outcome) == (1, 0, 1)
 
 
+def test_a_default_stays_one_whatever_is_paid_later_unless_it_was_a_mistake(log, url):
+    at = NOW - timedelta(days=400)
+    paid = ("DEFAULTED", 100), ("REPAID", 150)
+    written(log, (decision(1, at), *paid), (decision(2, at), ("DEFAULTED", 100), ("WITHDRAWN", 110), ("REPAID", 390)))
+    assert (measured(url).matured.loans, measured(url).matured.bads) == (2, 1)
+    earlier = measured(url, as_of=at + timedelta(days=389))
+    assert (earlier.matured.loans, earlier.matured.bads, earlier.without_outcome) == (1, 1, 1)
+    written(log, (decision(3, at), ("DEFAULTED", 100), ("WITHDRAWN", 110)))
+    assert measured(url).without_outcome == 1
+
+
 def test_loans_are_told_apart_by_band_model_and_vintage(log, url):
     first, second = datetime(2025, 1, 31, 23, tzinfo=UTC), datetime(2025, 2, 1, 1, tzinfo=UTC)
     written(

@@ -258,6 +258,7 @@ def test_outcomes_are_those_that_are_known_when_a_period_is_asked_for(home, log)
             Outcome(outcome="REPAID", observed_at=late, decision_id=record(0).decision_id),
             Outcome(outcome="REPAID", observed_at=late, decision_id=record(1).decision_id),
             Outcome(outcome="DEFAULTED", observed_at=late + DAY, decision_id=record(1).decision_id),
+            Outcome(outcome="REPAID", observed_at=late + 2 * DAY, decision_id=record(1).decision_id),
             Outcome(outcome="REPAID", observed_at=late, decision_id=record(4).decision_id),
         ]
     )

@@ -80,9 +80,42 @@ def test_what_was_read_once_is_read_again_whatever_is_loaded_later(book):
     first = book((1, "REPAID", 10, {}), (2, "REPAID", 10, {}))
     by = datetime.now(UTC)
     later = book((1, "DEFAULTED", 20, {}), (3, "REPAID", 5, {}))
-    assert later.loans.num_rows == 4
+    assert later.loans["defaulted"].to_pylist() == [True, False, False]
     assert book(loaded_by=by).loans.equals(first.loans)
     assert book(loaded_by=by - timedelta(days=1)) == DecidedHere()
+
+
+def test_what_is_paid_after_a_default_does_not_undo_it(book):
+    book((1, "REPAID", 5, {}), (1, "DEFAULTED", 20, {}), (1, "DEFAULTED", 40, {}), (1, "REPAID", 300, {}))
+    (row,) = book().loans.to_pylist()
+    assert (row["defaulted"], row["outcome_observed_at"]) == (True, START + 20 * DAY)
+    assert book(as_of=START + 10 * DAY).loans["defaulted"].to_pylist() == [False]
+
+
+def test_a_default_that_was_a_mistake_is_taken_back_from_then_on(book):
+    first = book((1, "DEFAULTED", 20, {}), (2, "DEFAULTED", 20, {}))
+    by = datetime.now(UTC)
+    assert book((1, "WITHDRAWN", 30, {})).loans["applicant_id"].to_pylist() == ["A2"]
+    (row, _) = book((1, "REPAID", 31, {})).loans.to_pylist()
+    assert (row["defaulted"], row["outcome_observed_at"]) == (False, START + 31 * DAY)
+    assert book(as_of=START + 29 * DAY).loans.equals(first.loans)
+    assert book(loaded_by=by).loans.equals(first.loans)
+    (row, _) = book((1, "DEFAULTED", 50, {})).loans.to_pylist()
+    assert (row["defaulted"], row["outcome_observed_at"]) == (True, START + 50 * DAY)
+
+
+def test_a_default_is_taken_back_by_what_is_observed_later_only(book, home):
+    book((1, "DEFAULTED", 20, {}))
+    log = DecisionLog(home.decision_log_url)
+    given = {"decision_id": decision(1).decision_id}
+    told = [
+        Outcome(outcome=outcome, observed_at=START + days * DAY, **given)
+        for outcome, days in (("REPAID", 20), ("WITHDRAWN", 20), ("WITHDRAWN", 19), ("WITHDRAWN", 21))
+    ]
+    problems = [taken.problem for taken in Outcomes(log.database).store(told)]
+    log.close()
+    assert "report WITHDRAWN, observed later" in problems[0]
+    assert problems[1:] == [*2 * ["nothing was observed before it that it could take back"], ""]
 
 
 def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
@@ -106,6 +139,8 @@ def test_approvals_without_a_word_are_counted_once_their_window_is_over(book, ho
     assert silent(end - timedelta(seconds=1), 6) == 0
     assert silent(LATER, 6) == 2
     assert silent(START, 0) == 1
+    book((1, "WITHDRAWN", 20, {}))
+    assert silent(LATER, 6) == 3
     assert decided_loans._months_before(datetime(2026, 3, 31, tzinfo=UTC), 1) == datetime(2026, 2, 28, tzinfo=UTC)
     assert decided_loans._months_before(datetime(2026, 1, 15, tzinfo=UTC), 13) == datetime(2024, 12, 15, tzinfo=UTC)
 
@@ -124,11 +159,11 @@ def test_the_gate_of_the_loans_table_is_asked_and_more_than_a_few_odd_ones_stop_
         decided_loans.checked(home, sound, REQUEST, START + 15 * DAY)
 
 
-def test_an_odd_decision_among_many_loans_is_set_aside_with_all_its_outcomes_by_name(book, home):
+def test_an_odd_decision_among_many_loans_is_set_aside_by_name(book, home):
     table = home.sources / "loans"
     table.mkdir(parents=True)
     pq.write_table(pa.table({"loan_id": [str(number) for number in range(400)]}), table / "loans.parquet")
-    decided = _with_terms(book((1, "REPAID", 10, {}), (2, "REPAID", 20, {}), (2, "DEFAULTED", 30, {})), [12, 1000, 12])
+    decided = _with_terms(book((1, "REPAID", 10, {}), (2, "REPAID", 20, {}), (2, "DEFAULTED", 30, {})), [12, 1000])
     found = decided_loans.checked(home, decided, REQUEST, LATER)
     assert found.loans["applicant_id"].to_pylist() == ["A1"]
     assert list(found.set_aside) == [decision(2).decision_id]
