@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from feature_repo import registry
-from feature_repo.errors import InputError, UnavailableError
+from feature_repo.errors import InputError
 from feature_repo.home import Home
 from services import decided_loans, intake
-from training.bundle import read_champion
 from training.loans import DecidedHere, choose_loans, rolling_start
+from training.promotion import standing
 from training.promotion_record import now
-from training.tracking import Tracking
+from training.tracking import NotKept, Tracking
 
 
 def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool = True) -> datetime:
@@ -52,14 +52,17 @@ def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool
     start = rolling_start(known)
     if start is None:
         raise InputError(f"no loan's outcome is known by {as_of:%Y-%m-%d}: there is nothing to learn from yet")
-    standing = _champions(home)
-    return max(start, standing) if standing else start
+    champions = _champions(home)
+    return max(start, champions) if champions else start
 
 
 def _champions(home: Home) -> datetime | None:
     """Return where the champion's window started; None if there is none, or MLflow does not know it."""
+    champion = standing(home)
+    if champion is None:
+        return None
     try:
-        start = Tracking(home).params(read_champion(home).run_id).get("oot_start", "")
-    except UnavailableError:
+        start = Tracking(home).params(champion.run_id).get("oot_start", "")
+    except NotKept:
         return None
     return datetime.fromisoformat(start) if start else None

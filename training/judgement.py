@@ -16,7 +16,7 @@ from training.bundle import Bundle, Champion, bundle_path, load_bundle
 from training.promotion_checks import bundle_lines, comparison_lines
 from training.promotion_gate import GateLine, PromotionGate, metric_lines, vouched_line
 from training.recipe import read_recipe
-from training.tracking import REFERENCE_PROFILE, LoggedRun, Tracking
+from training.tracking import REFERENCE_PROFILE, LoggedRun, NotKept, Tracking
 from training.vouching import Vouch
 
 if TYPE_CHECKING:  # it imports Feast, which is needed only where there is a champion to compare with
@@ -74,12 +74,10 @@ class Judged:
     ) -> list[GateLine]:
         """Compare with the champion, where there is one that can still score: a damaged one must be replaceable."""
         if champion is None:
-            damaged = home.champion_path.exists()
-            return _champion_line(
-                f"{home.champion_path} is damaged, and the record knows of none"
-                if damaged
-                else "there is no champion to compare with"
-            )
+            if home.champion_path.exists() and dataset_of is not None:
+                damaged = f"{home.champion_path} is damaged, and the record knows of no champion: restore either"
+                return _champion_line(_vouchable(damaged, uncompared), passed=uncompared)
+            return _champion_line("there is no champion to compare with")
         name = f"version {champion.version}"
         if champion.bundle == self.bundle.digest:
             return _champion_line(f"the same bundle as that of {name}, the champion")
@@ -91,7 +89,8 @@ class Judged:
         except UnavailableError as error:
             kept = self._of_mlflow(champion)
             if kept is None:
-                return _champion_line(f"not compared with {name}, which is damaged: {error}")
+                damaged = f"not compared with {name}, which is damaged here and not whole in MLflow: {error}"
+                return _champion_line(_vouchable(damaged, uncompared), passed=uncompared)
             standing, aside = kept, f"; {name} is damaged here, so MLflow's was compared with: {error}"
         try:
             dataset = dataset_of(self.run.run_id)
@@ -104,19 +103,32 @@ class Judged:
         return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside, uncompared=uncompared)
 
     def _of_mlflow(self, champion: Champion) -> Bundle | None:
-        """Return the champion's bundle as MLflow keeps it; None if it does not, or keeps another."""
-        try:
-            with tempfile.TemporaryDirectory(prefix="candor-") as folder:
-                found = load_bundle(self.tracking.download_bundle(champion.run_id, Path(folder)))
-        except UnavailableError:
-            return None
+        """Return the champion's bundle as MLflow keeps it; None if it does not, or keeps another.
+
+        Raises
+        ------
+        UnavailableError
+            If MLflow may keep it and does not give it: the next attempt may compare.
+        """
+        with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+            try:
+                place = self.tracking.download_bundle(champion.run_id, Path(folder))
+            except NotKept:
+                return None
+            except UnavailableError as error:
+                damaged = f"version {champion.version} is damaged here and cannot be had from MLflow to compare with"
+                raise UnavailableError(f"{damaged}: {error}: try again") from None
+            try:
+                found = load_bundle(place)
+            except UnavailableError:
+                return None
         return found if found.digest == champion.bundle else None
 
     def _head_start(self, champion: Champion, dataset: Dataset) -> str:
         """Tell if the champion was fitted on some of the loans that it is compared on, which speaks for it."""
         try:
             start = self.tracking.params(champion.run_id).get("oot_start", "")
-        except UnavailableError:  # another MLflow than when it was trained
+        except NotKept:  # another MLflow than when it was trained
             return ""
         if start and datetime.fromisoformat(start) > dataset.oot_start:
             return f"; version {champion.version} was fitted on those before {start[:10]}"
@@ -149,6 +161,10 @@ def judged(home: Home, version: str | None) -> Iterator[Judged]:
             )
         reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
         yield Judged(tracking, run, bundle, reference, read_recipe(tracking, run.run_id).vouched)
+
+
+def _vouchable(note: str, uncompared: bool) -> str:
+    return note + ("; vouched for" if uncompared else ", or vouch by --uncompared and say --why")
 
 
 def _champion_line(note: str, *, passed: bool = True) -> list[GateLine]:

@@ -65,7 +65,8 @@ def promote(
     gate : Path
         File of the lines to hold.
     uncompared : bool
-        Whether the candidate is vouched for where the champion lost features that it reads; needs `why`.
+        Whether the candidate is vouched for where the champion lost features that it reads, or is damaged past being
+        compared with; needs `why`.
 
     Returns
     -------
@@ -97,6 +98,7 @@ def promote(
             install(home, candidate.bundle.path)
             keep_reference(home, entry.bundle, candidate.reference)
             if champion == candidate.whom and not _in_trouble(home):
+                _mend(home, champion)
                 return follow(home, msgspec.structs.replace(entry, outcome="standing"))
             begin(home, entry)
             write_champion(home, candidate.whom)
@@ -195,6 +197,14 @@ def _vouched(signature: tuple[str, str], uncompared: bool) -> tuple[str, str]:
     return signature
 
 
+def _mend(home: Home, champion: Champion) -> None:
+    """Write champion.json again if it is damaged or gone, and the champion known from the record only."""
+    try:
+        read_champion(home)
+    except UnavailableError:
+        write_champion(home, champion)
+
+
 def _in_trouble(home: Home) -> bool:
     """Return whether MLflow or monitoring has not followed the last change of the champion."""
     changes = [entry for entry in read_record(home) if entry.outcome == "done" and entry.action in CHANGES]
@@ -211,11 +221,11 @@ def _require(home: Home, entry: Entry, done: str) -> None:
 
 
 def standing(home: Home) -> Champion | None:
-    """Return the champion, by the record where champion.json is damaged; None if there never was one."""
+    """Return the champion, by the record where champion.json is damaged or gone; None if none is known of."""
     try:
         return read_champion(home)
     except UnavailableError:
-        return last_champion(home) if home.champion_path.exists() else None
+        return last_champion(home)
 
 
 def _require_champion(home: Home, compared: Champion | None, version: str) -> None:

@@ -23,7 +23,8 @@ GATE = click.option("--gate", type=FOLDER, metavar="FILE", help="TOML of the lin
 UNCOMPARED = click.option(
     "--uncompared",
     is_flag=True,
-    help="Vouch for it where the champion lost features that it reads and cannot be compared with fairly; needs --why.",
+    help="Vouch for it where the champion lost features that it reads, or is damaged, and cannot be compared with; "
+    "needs --why.",
 )
 
 

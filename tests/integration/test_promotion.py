@@ -207,9 +207,11 @@ def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, s
     (place / "plan.json").write_bytes(b"{}")
     with monkeypatch.context() as patched:
         patched.setattr(Judged, "_of_mlflow", lambda *_: None)
-        entry = lifecycle.promote(home, second.run.version)
+        with pytest.raises(Refused, match=r"damaged here and not whole in MLflow: .*plan\.json.*vouch by --uncompared"):
+            lifecycle.promote(home, second.run.version)
+        entry = lifecycle.promote(home, second.run.version, uncompared=True, why="the disk failed")
     (line,) = (line for line in entry.lines if line.name == "champion")
-    assert (line.passed, "damaged" in line.note, "plan.json" in line.note) == (True, True, True)
+    assert (line.passed, "vouched for" in line.note, entry.why) == (True, True, "the disk failed")
     assert rollback(home).version == first  # its bundle is had again from MLflow
     assert load_bundle(place).digest == read_champion(home).bundle
 
@@ -217,10 +219,52 @@ def test_a_damaged_champion_is_replaceable_and_the_record_says_so(home, first, s
 @pytest.mark.usefixtures("start")
 def test_a_damaged_champion_file_is_no_way_around_the_comparison(home, first, second):
     lifecycle.promote(home, second.run.version)
+    for spoil in (lambda: home.champion_path.write_bytes(b"{"), home.champion_path.unlink):
+        spoil()
+        entry = lifecycle.promote(home, first)
+        assert entry.previous.version == second.run.version
+        assert "auc_difference" in {line.name for line in entry.lines}
+        lifecycle.promote(home, second.run.version)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_champion_file_is_written_again_by_promoting_whom_the_record_has(home, second):
+    lifecycle.promote(home, second.run.version)
     home.champion_path.write_bytes(b"{")
-    entry = lifecycle.promote(home, first)
-    assert entry.previous.version == second.run.version
-    assert "auc_difference" in {line.name for line in entry.lines}
+    assert lifecycle.promote(home, second.run.version).outcome == "standing"
+    assert read_champion(home).version == second.run.version
+
+
+@pytest.mark.usefixtures("start")
+def test_a_damaged_champion_file_without_a_record_needs_somebodys_word(home, here, stump):
+    home.champion_path.write_bytes(b"{")
+    with pytest.raises(Refused, match=r"champion\.json is damaged, and the record knows of no champion.*--uncompared"):
+        lifecycle.promote(home, stump.run.version)
+    record_path(home).unlink()
+    assert here("promote", stump.run.version, "--uncompared", "--why", "restored from nothing").returncode == 0
+    (line,) = (line for line in read_record(home)[-1].lines if line.name == "champion")
+    assert (line.passed, "vouched for" in line.note) == (True, True)
+
+
+@pytest.mark.usefixtures("start")
+def test_an_mlflow_that_does_not_give_the_damaged_champion_is_asked_again_and_not_passed_over(home, first, second):
+    champion = read_champion(home)
+    (bundle_path(home, champion.bundle) / "plan.json").write_bytes(b"{}")
+    (kept,) = home.mlflow_artifacts.glob(f"{champion.run_id}/artifacts/bundle")
+    away = kept.with_name("away")
+    kept.rename(away)
+    kept.symlink_to("nowhere")
+    try:
+        with pytest.raises(UnavailableError, match=f"version {first} is damaged here and cannot be had.*try again"):
+            lifecycle.promote(home, second.run.version)
+        assert read_champion(home).version == first
+        kept.unlink()
+        with pytest.raises(Refused, match="not whole in MLflow"):
+            lifecycle.promote(home, second.run.version)
+    finally:
+        kept.unlink(missing_ok=True)
+        away.rename(kept)
+    assert "auc_difference" in {line.name for line in lifecycle.promote(home, second.run.version).lines}
 
 
 def test_a_bundle_that_its_run_did_not_make_is_not_promoted(home, second, stump, tmp_path):
