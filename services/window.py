@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pyarrow.compute as pc
+
 from feature_repo import registry
 from feature_repo.errors import InputError
 from feature_repo.home import Home
@@ -32,7 +34,7 @@ def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool
     Raises
     ------
     InputError
-        If no loan counts yet, or nothing was ingested.
+        If no loan counts yet, none since the champion's window started, or nothing was ingested.
     GateError
         If a source table fails its gate.
     """
@@ -53,7 +55,16 @@ def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool
     if start is None:
         raise InputError(f"no loan's outcome is known by {as_of:%Y-%m-%d}: there is nothing to learn from yet")
     champions = _champions(home)
-    return max(start, champions) if champions else start
+    if champions is None:
+        return start
+    newest = pc.max(known.filter(pc.equal(known["excluded"], ""))["event_timestamp"]).as_py()
+    if newest < champions:
+        raise InputError(
+            f"the champion's out-of-time window starts on {champions:%Y-%m-%d}, and of loans decided since then no "
+            f"outcome counts by {as_of:%Y-%m-%d} (the newest that counts was decided on {newest:%Y-%m-%d}): wait for "
+            "outcomes, or give an earlier --oot-start, which compares on loans that the champion has learned from"
+        )
+    return max(start, champions)
 
 
 def _champions(home: Home) -> datetime | None:

@@ -190,8 +190,9 @@ def build_dataset(
     if not before.any() or before.all():
         bounds = pc.min_max(table["event_timestamp"]).as_py()
         raise InputError(
-            f"--oot-start {oot_start:%Y-%m-%d} leaves {int(before.sum())} loans to train on and "
-            f"{int((~before).sum())} to test on; loans run from {_day(bounds['min'])} to {_day(bounds['max'])}"
+            f"an out-of-time window from {oot_start:%Y-%m-%d} on leaves {int(before.sum())} loans to train on and "
+            f"{int((~before).sum())} to test on; loans that count run from {_day(bounds['min'])} to "
+            f"{_day(bounds['max'])}: give an --oot-start between"
         )
     waterfall |= {"train": int(before.sum()), "out of time": int((~before).sum())}
     if decided.loans is not None:

@@ -621,13 +621,28 @@ def test_the_window_of_a_retraining_rolls_on_with_the_loans_and_never_back(home,
         return window_start(home, as_of=as_of, months=6)
 
     standing, clock = finished.outcome.dataset.oot_start, home.outcomes_now()
-    assert window(clock - timedelta(days=300)) == standing, "not on loans that the champion has learned from"
+    assert window(clock - timedelta(days=80)) == standing, "not on loans that the champion has learned from"
     decided = np.sort(finished.outcome.dataset.decided)
     border = decided[int((len(decided) - 1) * 0.8)].astype("M8[M]").astype("M8[us]").item()
     assert window(clock) == max(border.replace(tzinfo=UTC), standing)
     with told_by_mlflow(oot_start="2020-01-01T00:00:00Z"):
         earlier, later = window(clock - timedelta(days=300)), window(clock)
     assert earlier < later == border.replace(tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("start")
+def test_a_retraining_before_outcomes_of_the_champions_window_are_known_says_what_it_waits_for(home, here, finished):
+    standing = finished.outcome.dataset.oot_start
+    done = here("retrain", "--trials", "0", "--as-of", f"{standing + timedelta(days=20):%Y-%m-%d}")
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert (
+        f"the champion's out-of-time window starts on {standing:%Y-%m-%d}, and of loans decided since then no" in last
+    )
+    assert "wait for outcomes, or give an earlier --oot-start" in last
+    done = here("train", "--trials", "0", "--oot-start", "2035-01-01")
+    assert done.returncode == 2
+    assert "an out-of-time window from 2035-01-01 on leaves" in done.stderr.splitlines()[-1]
 
 
 def test_what_nobody_can_know_yet_is_refused_and_other_advice_is_right(home, here):
