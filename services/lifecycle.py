@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
 from services.turn import only_one
 from training import promotion
-from training.bundle import bundle_path, load_bundle, read_champion
 from training.judgement import DatasetOf
 from training.promotion import Refused
 from training.promotion_gate import DEFAULT_GATE, read_gate
@@ -121,7 +119,7 @@ def retrain(
 ) -> Retrained:
     """Train on what is known now, compare with the champion, and promote, or let the champion stay.
 
-    Where the very bundle in service comes out again, nothing is promoted and nothing recorded.
+    Where the very bundle in service comes out again, nothing is registered or promoted; its run is kept, tagged.
 
     Parameters
     ----------
@@ -157,24 +155,17 @@ def retrain(
             trials=trials,
             timeout=timeout,
             cutoff_rule=cutoff_rule,
+            only_new=True,
             sound=_inherited(home) | {name: Vouch(reason, by) for name, reason in (sound or {}).items()},
             with_decided=with_decided,
         )
-        if outcome.bundle_digest == _in_service(home):
+        if not outcome.is_new:
             return Retrained(outcome, None)
         try:
             entry = promote(home, outcome.run.version, by=by, why=why, gate=gate, dataset=outcome.dataset)
         except Refused as refused:
             return Retrained(outcome, refused.entry, str(refused))
     return Retrained(outcome, entry)
-
-
-def _in_service(home: Home) -> str:
-    """Return the digest of the champion's bundle if it is whole, so that a damaged one is promoted again."""
-    try:
-        return load_bundle(bundle_path(home, read_champion(home).bundle)).digest
-    except UnavailableError:
-        return ""
 
 
 def _inherited(home: Home) -> dict[str, Vouch]:

@@ -42,7 +42,7 @@ def trained(outcome: TrainOutcome) -> str:
         + (f"  of the decisions made here these are no loans to learn from: {left_out}\n" if left_out else "")
         + f"  out of time from {dataset.oot_start:%Y-%m-%d}: AUC {metrics['oot_auc']:.3f}, KS {metrics['oot_ks']:.3f}, "
         f"Gini {metrics['oot_gini']:.3f}, Brier {metrics['oot_brier']:.4f}, ECE {metrics['oot_ece']:.3f}\n"
-        f"  run {outcome.run.run_id}, version {outcome.run.version}"
+        f"  run {outcome.run.run_id}, version {outcome.run.version}{'' if outcome.is_new else ' as before'}"
         + "".join(f"\n  {name} is vouched for: {vouch.told()}" for name, vouch in outcome.vouched.items())
         + "".join(
             f"\n  {name}: the leakage check does not accuse it, no word for it is recorded" for name in outcome.unneeded

@@ -13,13 +13,14 @@ import pandas as pd
 from feast import FeatureStore
 
 from feature_repo.contract import Contract
+from feature_repo.errors import UnavailableError
 from feature_repo.home import Home, write_atomically
 from feature_repo.stores.compile import compile_plan
 from monitoring.banding import profile_scored
 from monitoring.profiles import write_profile
 from services.report_evidence import gather
 from services.scoring.policy import Policy
-from training.bundle import write_bundle
+from training.bundle import bundle_path, load_bundle, read_champion, write_bundle
 from training.champion import Candidate, Fitted
 from training.dataset import Dataset
 from training.recipe import RECIPE_ARTIFACT, Recipe
@@ -42,6 +43,8 @@ class TrainOutcome:
         Features that the record says somebody vouches for.
     unneeded : tuple of str
         Features that somebody vouched for and that nothing accuses: of that nothing is recorded.
+    is_new : bool
+        Whether a version was registered; not if the bundle in service came out again, whose version `run` then has.
     """
 
     run: LoggedRun
@@ -52,6 +55,7 @@ class TrainOutcome:
     report: Path
     vouched: Mapping[str, Vouch] = field(default_factory=dict)
     unneeded: tuple[str, ...] = ()
+    is_new: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the promised object: run, version, digests, metrics."""
@@ -81,6 +85,8 @@ def record_run(
     recipe: Recipe,
     policy: Policy,
     policy_text: bytes,
+    *,
+    only_new: bool = False,
 ) -> TrainOutcome:
     """Write report, recipe, reference profile and bundle, and log the run with its registered version.
 
@@ -88,6 +94,8 @@ def record_run(
     ----------
     folder : Path
         An empty one to write in, which goes away.
+    only_new : bool
+        Whether to register no version if the very bundle in service came out again.
     """
     artifacts, bundle = folder / "artifacts", folder / "bundle"
     artifacts.mkdir()
@@ -100,6 +108,7 @@ def record_run(
     write_profile(profile_scored(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
     guard = guard_suite(home, contract.features)
     bundle_digest = bundle_of(candidate, bundle, dataset.digest, contract, store.project, policy_text, guard)
+    standing = _in_service(home, bundle_digest) if only_new else ""
     run = Tracking(home).log_training(
         params=_params(recipe),
         metrics=measured | {f"loans_{key.replace(' ', '_')}": n for key, n in dataset.waterfall.items()},
@@ -118,12 +127,13 @@ def record_run(
         artifacts=artifacts,
         bundle=bundle,
         trials=candidate.chosen.trials,
+        standing=standing,
     )
     report = home.reports / "models" / run.run_id / PAGE
     for path in sorted(artifacts.iterdir()):
         if path.name != REFERENCE_PROFILE:
             write_atomically(report.with_name(path.name), path.read_bytes())
-    return TrainOutcome(run, dataset, candidate, measured, bundle_digest, report, recipe.vouched)
+    return TrainOutcome(run, dataset, candidate, measured, bundle_digest, report, recipe.vouched, is_new=not standing)
 
 
 def bundle_of(
@@ -155,6 +165,15 @@ def bundle_of(
         verified=candidate.verified,
         guard=guard,
     )
+
+
+def _in_service(home: Home, digest: str) -> str:
+    """Return the champion's version if that is its bundle and it is whole: a damaged one has to be promoted again."""
+    try:
+        champion = read_champion(home)
+        return champion.version if load_bundle(bundle_path(home, champion.bundle)).digest == digest else ""
+    except UnavailableError:
+        return ""
 
 
 def _params(recipe: Recipe) -> dict[str, Any]:

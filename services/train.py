@@ -54,6 +54,7 @@ def train(
     sound: Mapping[str, Vouch] | None = None,
     with_decided: bool = True,
     store: FeatureStore | None = None,
+    only_new: bool = False,
 ) -> TrainOutcome:
     """Build the point-in-time dataset, gate it, choose and fit, and record run, report, reference profile and bundle.
 
@@ -81,6 +82,8 @@ def train(
         Whether loans that were decided here count beside the loans table.
     store : FeatureStore or None
         The applied store, where a step before has it open.
+    only_new : bool
+        As for `services.run_record.record_run`.
 
     Raises
     ------
@@ -167,7 +170,17 @@ def train(
     )
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         outcome = record_run(
-            home, store, contract, Path(folder), dataset, model, candidate, recipe, policy, policy_text
+            home,
+            store,
+            contract,
+            Path(folder),
+            dataset,
+            model,
+            candidate,
+            recipe,
+            policy,
+            policy_text,
+            only_new=only_new,
         )
     return replace(outcome, unneeded=tuple(sorted(name for name in sound if name not in vouched)))
 

@@ -58,7 +58,7 @@ class LoggedRun:
     run_id : str
         MLflow run.
     version : str
-        Version of the registered model.
+        Version of the registered model that has its bundle.
     """
 
     run_id: str
@@ -108,6 +108,7 @@ class Tracking:
         artifacts: Path,
         bundle: Path,
         trials: Sequence[Trial] = (),
+        standing: str = "",
     ) -> LoggedRun:
         """Record one training run and register its model.
 
@@ -121,6 +122,9 @@ class Tracking:
             Folders to keep with the run.
         trials : sequence of Trial
             What the search tried, each a run nested in this one.
+        standing : str
+            Version that has this very bundle and is in service: the run is tagged with it as ``nothing_new``, and no
+            other version is registered.
         """
         with self._errors():
             with mlflow.start_run(experiment_id=self._experiment()) as run:
@@ -133,7 +137,7 @@ class Tracking:
                         mlflow.set_tags({"state": trial.state})
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(dict(metrics))
-                mlflow.set_tags(dict(tags))
+                mlflow.set_tags(dict(tags) | ({"nothing_new": standing} if standing else {}))
                 data = mlflow.data.from_pandas(frame, name="training_frame", digest=digest.removeprefix("sha256:")[:36])
                 mlflow.log_input(data, context="training")
                 mlflow.log_artifacts(str(artifacts))
@@ -144,10 +148,10 @@ class Tracking:
                     name="model",
                     model_format="ubj",
                     signature=signature,
-                    registered_model_name=MODEL_NAME,
+                    registered_model_name=None if standing else MODEL_NAME,
                     pip_requirements=["xgboost"],
                 )
-            return LoggedRun(run.info.run_id, str(info.registered_model_version))
+            return LoggedRun(run.info.run_id, standing or str(info.registered_model_version))
 
     def resolve(self, version: str | None) -> LoggedRun:
         """Return a registered version, the latest one if none is named.

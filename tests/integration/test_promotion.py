@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from feature_repo.errors import GateError, InputError, UnavailableError
 from services import lifecycle, pipeline
 from services import train as train_module
+from services.reproduce import reproduce
 from services.scoring import champion as follower
 from services.scoring.app import create_app
 from services.turn import only_one
@@ -605,6 +606,7 @@ def test_a_retraining_compares_promotes_and_reports(home, here, first):
 def test_a_retraining_that_makes_the_very_bundle_in_service_has_nothing_new(home, here, first, finished):
     start = f"{finished.outcome.dataset.oot_start:%Y-%m-%d}"
     before = home.champion_path.read_bytes()
+    latest = Tracking(home).resolve(None)
     done = here("retrain", "--trials", "0", "--oot-start", start)
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].startswith("nothing new: version ")
@@ -612,6 +614,10 @@ def test_a_retraining_that_makes_the_very_bundle_in_service_has_nothing_new(home
     assert read_record(home) == []
     told = json.loads(here("retrain", "--trials", "0", "--oot-start", start, "--json").stdout)
     assert (told["promotion"], told["nothing_new"]) == (None, True)
+    assert Tracking(home).resolve(None) == latest, "no version was registered"
+    assert told["train"]["version"] == first
+    assert Tracking(home).tags(told["train"]["run_id"])["nothing_new"] == first
+    assert reproduce(home, told["train"]["run_id"]).differs == ()
     assert told["train"]["bundle_digest"] == read_champion(home).bundle
 
 
