@@ -7,7 +7,6 @@ tells to whoever asks, never by a process number, which may belong to another pr
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -30,6 +29,7 @@ from redis.retry import Retry
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import DEFAULT_YAML, Home
+from feature_repo.locking import lock
 from feature_repo.stores.address import RedisAddress, parse_address
 
 _HOST = "127.0.0.1"
@@ -418,7 +418,7 @@ def _lock(home: Home) -> Iterator[None]:
     except OSError as error:
         raise UnavailableError(f"{home.redis_dir} cannot be written ({error.strerror})") from None
     with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        lock(stream, home.redis_dir / "lock")
         yield
 
 

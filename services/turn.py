@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from feature_repo.errors import UnavailableError
+from feature_repo.locking import lock as hold
 from training.promotion_record import now
 
 
@@ -43,7 +43,7 @@ def only_one(lock: Path, doing: str, by: str, why: str = "", *, instead: str = "
     Raises
     ------
     UnavailableError
-        If another process holds it, with its number, or the file cannot be written.
+        If another process holds it, with its number, or the file cannot be written or locked.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def only_one(lock: Path, doing: str, by: str, why: str = "", *, instead: str = "
         raise UnavailableError(f"{lock} cannot be written: {error.strerror}") from None
     with os.fdopen(descriptor, "r+b", buffering=0) as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(stream, lock, wait=False)
         except BlockingIOError:
             told = _told(stream.read())
             raise UnavailableError(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from feature_repo.locking import lock
+
 
 @contextmanager
 def undisturbed(target: Path) -> Iterator[None]:
     """Keep `target` from being replaced, or being `undisturbed` for another process, while the block runs."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    place = target.with_name(f".{target.name}.lock")
+    with place.open("w") as stream:
+        lock(stream, place)
         yield
 
 

@@ -8,7 +8,6 @@ random bits, so that there is nothing to guess.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import logging
@@ -22,6 +21,7 @@ import msgspec
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home, write_atomically
+from feature_repo.locking import lock
 from services.scoring.door.scopes import SCOPES, Need, Scope
 
 _PREFIX = "candor_"
@@ -154,8 +154,9 @@ class KeyFile:
     def _locked(self) -> Iterator[list[ApiKey]]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.with_name("keys.lock").open("ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            place = self.path.with_name("keys.lock")
+            with place.open("ab") as stream:
+                lock(stream, place)
                 yield self.read()
         except OSError as error:
             raise UnavailableError(f"cannot write {self.path}: {error.strerror}") from None

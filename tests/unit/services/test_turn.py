@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -6,6 +8,7 @@ import sys
 import pytest
 
 from feature_repo.errors import UnavailableError
+from feature_repo.portfolios.swap import undisturbed
 from services.turn import only_one
 
 HOLD = """
@@ -52,4 +55,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         pytest.raises(UnavailableError, match="file/lock cannot be written"),
         only_one(tmp_path / "file" / "lock", "x", "y"),
     ):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL])
+def test_a_file_system_without_locks_is_one_line_that_names_the_file_and_what_to_do(tmp_path, monkeypatch, code):
+    """As NFS answers without its lock service, which no test has."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told = f"lock cannot be locked: {os.strerror(code)}; put CANDOR_HOME on a file system with locks"
+    with pytest.raises(UnavailableError, match=told), only_one(tmp_path / "lock", "x", "y"):
+        pass
+    with pytest.raises(UnavailableError, match=told), undisturbed(tmp_path / "sources"):
         pass
