@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import NormalDist, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,8 @@ def comparison_lines(
     """
     rows = dataset.is_oot
     defaulted = np.asarray(dataset.defaulted[rows])
-    lost = lost_features(dataset, champion)
+    shares = missing_shares(dataset, champion)
+    lost = lost_features(shares)
     if lost:
         aside += f"; {name} had to do without {', '.join(lost)}"
     there = [feature for feature in champion.features if feature in dataset.table.column_names]
@@ -115,7 +116,7 @@ def comparison_lines(
     if not fair.all():
         aside += f"; without {int((~fair).sum()):,} loans decided here that the candidate would not have approved"
     lines = difference_lines(gate, defaulted[fair], own[fair], others[fair], name, aside)
-    return [champion_line(lost, name, uncompared), *lines]
+    return [champion_line(shares, name, uncompared), *lines]
 
 
 def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools) -> Bools:
@@ -138,25 +139,43 @@ def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools)
     return fair
 
 
-def lost_features(dataset: Dataset, champion: Scorer) -> tuple[str, ...]:
-    """Return what the champion reads and no longer gets: it is not there out of time, or no more for most loans."""
+class Missing(NamedTuple):
+    """Shares of loans without a value of a feature, before the out-of-time window and in it, 0..1."""
+
+    before: float
+    now: float
+
+    def __str__(self) -> str:
+        return f"missing for {self.now:.1%} of loans, {self.before:.1%} before"
+
+
+def missing_shares(dataset: Dataset, champion: Scorer) -> dict[str, Missing]:
+    """Return for how many loans each feature that the champion reads is missing."""
     oot = dataset.is_oot
-    now = {name: dataset.missing(name, oot) for name in champion.features}
-    return tuple(
-        name for name, share in now.items() if share == 1 or (share > _MOST and dataset.missing(name, ~oot) <= _MOST)
-    )
+    return {name: Missing(dataset.missing(name, ~oot), dataset.missing(name, oot)) for name in champion.features}
 
 
-def champion_line(lost: Sequence[str], name: str, uncompared: bool) -> GateLine:
+def lost_features(shares: Mapping[str, Missing]) -> tuple[str, ...]:
+    """Return what the champion reads and no longer gets: it is not there out of time, or no more for most loans."""
+    return tuple(name for name, of in shares.items() if of.now == 1 or (of.now > _MOST and of.before <= _MOST))
+
+
+def champion_line(shares: Mapping[str, Missing], name: str, uncompared: bool) -> GateLine:
     """Tell whether the champion is measured as it was made: the value counts the features that it had to do without.
 
     One that lost features it was trained with ranks worse than it did, so that whoever is set against it looks
     good: that is no evidence, and a person has to answer for it.
     """
+    lost = lost_features(shares)
     note = ""
     if lost:
-        note = f"{name} cannot be compared with fairly: the loans out of time lack {', '.join(lost)}, which it reads"
+        told = ", ".join(f"{feature} ({shares[feature]})" for feature in lost)
+        note = f"{name} cannot be compared with fairly: the loans out of time lack {told}, which it reads"
         note += "; vouched for" if uncompared else "; if they are gone for good, vouch by --uncompared and say --why"
+    elif shares:
+        most = max(shares, key=lambda feature: shares[feature].now - shares[feature].before)
+        if shares[most].now > shares[most].before:
+            note = f"of what {name} reads, {most} has gone missing most: {shares[most]}"
     return GateLine("champion_features", len(lost), 0, not lost or uncompared, note)
 
 

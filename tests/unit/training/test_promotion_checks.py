@@ -15,6 +15,7 @@ from training.bundle import bundle_path, load_bundle
 from training.columns import Column, encode
 from training.dataset import Dataset
 from training.promotion_checks import (
+    Missing,
     both_would_approve,
     brier_difference,
     bundle_lines,
@@ -23,6 +24,7 @@ from training.promotion_checks import (
     difference_lines,
     guard_line,
     lost_features,
+    missing_shares,
     scores,
     seconds_per_score,
 )
@@ -184,10 +186,20 @@ def test_a_feature_is_lost_that_is_not_there_or_for_most_loans_not_any_more():
     start = datetime(2025, 2, 1, tzinfo=UTC)
     dataset = Dataset(table, (), start, start, {}, "", "", np.zeros(len(table), bool))
     scorer = SimpleNamespace(features=(*names, "unheard_of"))
-    assert lost_features(dataset, scorer) == ("ended", "gone", "unheard_of")
-    line = champion_line(("gone",), "version 1", uncompared=False)
-    assert (line.value, line.passed) == (1, False)
-    assert champion_line((), "version 1", uncompared=False) == GateLine("champion_features", 0, 0, True)
+    shares = missing_shares(dataset, scorer)
+    assert lost_features(shares) == ("ended", "gone", "unheard_of")
+    line = champion_line(shares, "version 1", uncompared=False)
+    assert (line.value, line.passed) == (3, False)
+    assert "ended (missing for 60.0% of loans, 10.0% before), gone (missing for 100.0% of loans, 10.0%" in line.note
+
+
+def test_a_feature_that_goes_missing_and_is_not_yet_lost_is_told_with_its_share():
+    shares = {"scarce": Missing(0.4, 0.45), "going": Missing(0.02, 0.49)}
+    line = champion_line(shares, "version 1", uncompared=False)
+    told = "of what version 1 reads, going has gone missing most: missing for 49.0% of loans, 2.0% before"
+    assert line == GateLine("champion_features", 0, 0, True, told)
+    whole = champion_line({"scarce": Missing(0.4, 0.4)}, "version 1", uncompared=False)
+    assert whole == GateLine("champion_features", 0, 0, True)
 
 
 def test_loans_that_a_champion_approved_speak_no_more_for_the_candidate_than_for_it():
