@@ -89,15 +89,18 @@ class FairnessReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, float]:
-        """Return the lowest adverse impact ratio of a known group and the lowest upper bound of one, if any."""
-        ratios = [group.adverse_impact_ratio for group in self.groups if group.group != UNKNOWN]
-        told = [ratio for ratio in ratios if ratio is not None]
+        """Return the lowest adverse impact ratio of known groups, and the lowest upper bound, also by attribute."""
+        told: dict[str, list[Interval]] = {}
+        for group in self.groups:
+            if group.group != UNKNOWN and group.adverse_impact_ratio is not None:
+                told.setdefault(group.attribute, []).append(group.adverse_impact_ratio)
         if not told:
             return {}
+        highs = {attribute: min(ratio.high for ratio in ratios) for attribute, ratios in told.items()}
         return {
-            "fairness_worst_air": min(ratio.estimate for ratio in told),
-            "fairness_worst_air_high": min(ratio.high for ratio in told),
-        }
+            "fairness_worst_air": min(ratio.estimate for ratios in told.values() for ratio in ratios),
+            "fairness_worst_air_high": min(highs.values()),
+        } | {f"fairness_air_high.{attribute}": high for attribute, high in highs.items()}
 
 
 def measure_fairness(

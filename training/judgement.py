@@ -14,7 +14,7 @@ from feature_repo.errors import GateError, InputError, UnavailableError
 from feature_repo.home import Home
 from training.bundle import Bundle, Champion, bundle_path, load_bundle
 from training.promotion_checks import bundle_lines, comparison_lines
-from training.promotion_gate import GateLine, PromotionGate, metric_lines, vouched_line
+from training.promotion_gate import GateLine, PromotionGate, fairness_lost_line, metric_lines, vouched_line
 from training.recipe import read_recipe
 from training.tracking import REFERENCE_PROFILE, LoggedRun, NotKept, Tracking
 from training.vouching import Vouch
@@ -62,6 +62,8 @@ class Judged:
         """Return what the gate says of it, alone and against the champion; see `comparison_lines` for `uncompared`."""
         alone = metric_lines(gate, self.tracking.metrics(self.run.run_id)) + bundle_lines(gate, self.bundle)
         alone.append(vouched_line(self.vouched))
+        if champion is not None and dataset_of is not None:
+            alone.append(self._fairness_lost(champion, gate))
         return tuple(alone + self._against(home, champion, gate, dataset_of, uncompared))
 
     def _against(
@@ -101,6 +103,14 @@ class Judged:
             return _champion_line(f"cannot be compared with {name}: {changed}", passed=False)
         aside += self._head_start(champion, dataset)
         return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside, uncompared=uncompared)
+
+    def _fairness_lost(self, champion: Champion, gate: PromotionGate) -> GateLine:
+        name = f"version {champion.version}"
+        try:
+            champions = self.tracking.metrics(champion.run_id)
+        except NotKept:  # it was trained with another MLflow
+            return GateLine("fairness_lost", None, gate.max_attributes_lost, True, f"MLflow has no run of {name}")
+        return fairness_lost_line(gate, self.tracking.metrics(self.run.run_id), champions, name)
 
     def _of_mlflow(self, champion: Champion) -> Bundle | None:
         """Return the champion's bundle as MLflow keeps it; None if it does not, or keeps another.

@@ -15,6 +15,7 @@ from training.vouching import Vouch
 
 DEFAULT_GATE = Path(__file__).with_name("promotion_gate.toml")
 Share = Annotated[float, Meta(ge=0, le=1)]
+_WORST, _ATTRIBUTE = "fairness_worst_air_high", "fairness_air_high."
 
 
 class PromotionGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,6 +44,9 @@ class PromotionGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     min_air_high : float
         Least that the upper end of the adverse impact ratio's interval must reach, for the group worst off;
         0.8 is the four-fifths line of 29 CFR 1607.4 D.
+    max_attributes_lost : int
+        Protected attributes whose groups the champion's run compared and the candidate's could not: a source that was
+        emptied must not pass for one that never knew any.
     max_explainer_mb : float
         Size of the tables that score and explain, MB of 10**6 bytes.
     max_score_us : float
@@ -58,6 +62,7 @@ class PromotionGate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_auc_doubt: Share
     max_brier_rise: Share
     min_air_high: Share
+    max_attributes_lost: Annotated[int, Meta(ge=0)]
     max_explainer_mb: Annotated[float, Meta(gt=0, le=1e6)]
     max_score_us: Annotated[float, Meta(gt=0, le=1e9)]
 
@@ -117,10 +122,36 @@ def metric_lines(gate: PromotionGate, metrics: Mapping[str, float]) -> list[Gate
         _line("oot_ece", metrics.get("oot_ece"), "at most", gate.max_oot_ece),
         _line("oot_psi", metrics.get("oot_psi"), "at most", gate.max_oot_psi),
     ]
-    worst = "fairness_worst_air_high"
-    if worst in metrics:
-        return [*lines, _line(worst, metrics[worst], "at least", gate.min_air_high)]
-    return [*lines, GateLine(worst, None, gate.min_air_high, True, "not measured: the run knew no protected attribute")]
+    if _WORST in metrics:
+        return [*lines, _line(_WORST, metrics[_WORST], "at least", gate.min_air_high)]
+    return [
+        *lines,
+        GateLine(_WORST, None, gate.min_air_high, True, "not measured: the run knew no protected attribute"),
+    ]
+
+
+def fairness_lost_line(
+    gate: PromotionGate, metrics: Mapping[str, float], champions: Mapping[str, float], name: str
+) -> GateLine:
+    """Tell which protected attributes the champion's run measured and the candidate's did not; the value counts them.
+
+    Parameters
+    ----------
+    metrics, champions : mapping of str to float
+        Of the run that made the candidate, and of the champion's; an older one says of no attribute by name.
+    name : str
+        What the champion is called in notes.
+    """
+    gone = champions.keys() - metrics.keys()
+    lost = sorted(metric.removeprefix(_ATTRIBUTE) for metric in gone if metric.startswith(_ATTRIBUTE))
+    if not lost and _WORST in gone:
+        lost = ["protected attributes"]
+    told = (
+        f"the run of {name} compared groups by {', '.join(lost)}, and this one could not: the source is empty, or has "
+    )
+    told += "too few loans out of time; mend it, or give a --gate of another max_attributes_lost"
+    passed = len(lost) <= gate.max_attributes_lost
+    return GateLine("fairness_lost", len(lost), gate.max_attributes_lost, passed, told if lost else "")
 
 
 def vouched_line(vouched: Mapping[str, Vouch]) -> GateLine:

@@ -16,11 +16,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
 from feature_repo.errors import GateError, InputError, UnavailableError
-from services import lifecycle, pipeline
+from services import intake, lifecycle, pipeline
 from services import train as train_module
 from services.reproduce import reproduce
 from services.scoring import champion as follower
@@ -358,6 +359,30 @@ def test_a_champion_that_lost_a_feature_proves_nothing_until_somebody_vouches(ho
     assert read_champion(home).version == stump.run.version
     assert rollback(home).version == first
     assert here("promote", stump.run.version, "--uncompared").returncode == 2
+
+
+@pytest.mark.usefixtures("start")
+def test_protected_attributes_that_can_no_longer_be_measured_do_not_pass_for_none(home, first, tmp_path):
+    path = home.sources / "applicant_profile" / "data.parquet"
+    whole, table = path.read_bytes(), pq.read_table(path)
+    for name in ("age", "sex"):
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.nulls(len(table), table.schema.field(name).type))
+    pq.write_table(table, path)
+    try:
+        intake.validate(home, accept=True)  # or the gate of the table would have stopped it
+        blind = pipeline.train(home, seed=31)
+        told = f"the run of version {first} compared groups by age, sex, and this one could not"
+        with pytest.raises(Refused, match=told) as refused:
+            lifecycle.promote(home, blind.run.version, dataset=blind.dataset)
+        crossed = {line.name: (line.value, line.limit) for line in refused.value.entry.lines if not line.passed}
+        assert crossed == {"fairness_lost": (2, 0)}
+        gate = tmp_path / "gate.toml"
+        gate.write_text(DEFAULT_GATE.read_text().replace("max_attributes_lost = 0", "max_attributes_lost = 2"))
+        assert lifecycle.promote(home, blind.run.version, gate=gate, dataset=blind.dataset).outcome == "done"
+    finally:
+        path.write_bytes(whole)
+        intake.validate(home, accept=True)
 
 
 @pytest.mark.usefixtures("start")

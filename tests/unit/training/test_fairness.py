@@ -52,6 +52,7 @@ def test_two_groups_counted_by_hand():
     assert report.metrics() == {
         "fairness_worst_air": female.adverse_impact_ratio.estimate,
         "fairness_worst_air_high": female.adverse_impact_ratio.high,
+        "fairness_air_high.sex": female.adverse_impact_ratio.high,
     }
 
 

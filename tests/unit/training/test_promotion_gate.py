@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from feature_repo.errors import InputError
 from training.promotion_gate import (
     DEFAULT_GATE,
+    fairness_lost_line,
     latency_line,
     metric_lines,
     read_gate,
@@ -79,6 +80,21 @@ def test_fairness_that_nobody_could_measure_is_said_and_passes():
     line = metric_lines(GATE, {name: value for name, value in GOOD.items() if name != "fairness_worst_air_high"})[-1]
     assert (line.name, line.passed, line.value) == ("fairness_worst_air_high", True, None)
     assert "no protected attribute" in line.note
+
+
+def test_what_the_champions_run_measured_must_be_measured_again(tmp_path):
+    measured = {"fairness_worst_air_high": 0.9, "fairness_air_high.sex": 0.9, "fairness_air_high.age": 0.95}
+    assert fairness_lost_line(GATE, GOOD | measured, GOOD | measured, "version 1").passed
+    assert fairness_lost_line(GATE, GOOD | measured, {}, "version 1").passed
+    without_sex = {name: value for name, value in measured.items() if "sex" not in name}
+    line = fairness_lost_line(GATE, without_sex, measured, "version 1")
+    assert (line.value, line.limit, line.passed) == (1, 0, False)
+    assert line.note.startswith("the run of version 1 compared groups by sex, and this one could not")
+    assert fairness_lost_line(GATE, {}, measured, "version 1").value == 2
+    (reason,) = refusals([fairness_lost_line(GATE, {}, GOOD, "version 1")])
+    assert "by protected attributes, and this one could not" in reason
+    lenient, _ = read_gate(edited(tmp_path, "max_attributes_lost", "1"))
+    assert fairness_lost_line(lenient, without_sex, measured, "version 1").passed
 
 
 def test_fairness_is_refused_only_if_even_the_upper_end_is_below_four_fifths():
