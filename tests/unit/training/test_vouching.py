@@ -27,8 +27,6 @@ def test_a_word_that_the_champion_has_stays_and_says_that_nothing_was_found_this
 
 
 def test_a_record_of_reasons_only_is_still_read():
-    old = msgspec.convert({"fees": "it is known before"}, dict[str, Vouch | str])
-    assert old == {"fees": "it is known before"}
     recipe = msgspec.json.decode(OLD, type=Recipe)
     assert recipe.vouched == {"fees": Vouch("it is known before")}
     assert recipe.vouched["fees"].told() == "it is known before (by somebody unrecorded)"
