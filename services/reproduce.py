@@ -133,7 +133,7 @@ def reproduce(home: Home, run_id: str, store: FeatureStore | None = None) -> Rep
     if differs:
         now = package_versions()
         if recipe.method != METHOD:
-            differs.append(f"the way in which models are fitted, number {recipe.method} then and {METHOD} now")
+            differs.append(f"the way in which models are made, number {recipe.method} then and {METHOD} now")
         differs += [f"{name} {was}, now {now[name]}" for name, was in recipe.packages.items() if now.get(name) != was]
     return Reproduction(run_id, recipe, dataset.digest, candidate.model_digest, record.digest, tuple(differs))
 

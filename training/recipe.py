@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 RECIPE_ARTIFACT = "recipe.json"
 CutoffRule = Literal["policy", "profit"]
-METHOD = 2
-"""Raised when a recipe comes to another model than before: 1 kept the model of the earlier loans, 2 refits on all."""
+METHOD = 3
+"""Raised when a recipe comes to another model than before: 1 kept the model of the earlier loans, 2 refits on all, 3
+leaves a default of a decision a default whatever is paid later."""
 _PACKAGES = ("candor", "duckdb", "feast", "numpy", "optuna", "pyarrow", "scikit-learn", "scipy", "xgboost")
 
 

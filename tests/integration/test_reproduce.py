@@ -189,7 +189,7 @@ def test_of_a_run_from_before_the_fit_was_another_that_is_said(searched):
         found = reproduce(home, outcome.run.run_id).differs
     finally:
         recipe.write_bytes(whole)
-    assert found == ("model", f"the way in which models are fitted, number 1 then and {METHOD} now")
+    assert found == ("model", f"the way in which models are made, number 1 then and {METHOD} now")
 
 
 @pytest.fixture
