@@ -157,8 +157,8 @@ def around(folder: Path) -> list[dict[str, Any]]:
     gate = stages.timed("gate", check_frame)(Home(root=folder / "home"), frame, SPECS)
     require_passed([gate])
     stages.timed("MLflow's input", mlflow.data.from_pandas)(frame, name="training_frame", digest=dataset.digest[7:43])
-    before = frame.loc[~dataset.is_oot, [spec.name for spec in dataset.specs]]
-    stages.timed("reference profile", profile_frame)(before)
+    reference = frame.loc[dataset.is_oot, [spec.name for spec in dataset.specs]]
+    stages.timed("reference profile", profile_frame)(reference)
     return stages.rows()
 
 
