@@ -113,10 +113,35 @@ def comparison_lines(
     there = [feature for feature in champion.features if feature in dataset.table.column_names]
     own, others = scores(candidate, dataset.values(rows)), scores(champion, dataset.values(rows, there))
     fair = both_would_approve(own, others, dataset.decided_here[rows])
-    if not fair.all():
-        aside += f"; without {int((~fair).sum()):,} loans decided here that the candidate would not have approved"
-    lines = difference_lines(gate, defaulted[fair], own[fair], others[fair], name, aside)
-    return [champion_line(shares, name, uncompared), *lines]
+    return [champion_line(shares, name, uncompared), *fair_lines(gate, defaulted, own, others, fair, name, aside)]
+
+
+def fair_lines(
+    gate: PromotionGate, defaulted: Bools, candidate: Floats, champion: Floats, fair: Bools, name: str, aside: str = ""
+) -> list[GateLine]:
+    """Hold the differences on the fair ones of n loans against the gate, and that of the AUC on all as well.
+
+    On all the AUC flatters the candidate. One that is worse even there is worse: it must not pass because loans that it
+    would wrongly decline are left out. The Brier score on all would wrong it, since a champion's approvals are
+    where the champion is calibrated and any other model is not.
+
+    Parameters
+    ----------
+    fair : ndarray of bool, shape (n,)
+        As `both_would_approve` gives it; other parameters as for `difference_lines`.
+    """
+    if fair.all():
+        return difference_lines(gate, defaulted, candidate, champion, name, aside)
+    out = f"{int((~fair).sum()):,} loans decided here that the candidate would not have approved"
+    on_all, *_ = difference_lines(gate, defaulted, candidate, champion, name, f"{aside}; with {out}")
+    bad, count = int(defaulted[fair].sum()), int(fair.sum())
+    if bad in (0, count):
+        note = f"{count:,} loans with {bad:,} defaults are too few to tell; without {out}"
+        return [on_all, GateLine("auc_doubt", -1.0, 0.0 - gate.max_auc_doubt, gate.max_auc_doubt >= 1, note)]
+    auc, *others = difference_lines(
+        gate, defaulted[fair], candidate[fair], champion[fair], name, f"{aside}; without {out}"
+    )
+    return [auc if on_all.passed else on_all, *others]
 
 
 def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools) -> Bools:

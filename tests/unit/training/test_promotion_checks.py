@@ -22,6 +22,7 @@ from training.promotion_checks import (
     champion_line,
     decode,
     difference_lines,
+    fair_lines,
     guard_line,
     lost_features,
     missing_shares,
@@ -217,3 +218,39 @@ def test_loans_that_a_champion_approved_speak_no_more_for_the_candidate_than_for
     fair = auc_difference(defaulted[rows], candidate[rows], champion[rows])
     assert fair.low < 0 < fair.high
     assert candidate[rows].max() <= champion[approved].max()
+
+
+def approvals(n=20_000):
+    """Outcomes of loans that a champion approved, the PD by it and by a candidate that is as good."""
+    rng = np.random.default_rng(3)
+    risk = rng.normal(-2.2, 1.2, n)
+    defaulted = rng.random(n) < expit(risk)
+    champion, candidate = (expit(risk + rng.normal(0, 0.5, n)) for _ in range(2))
+    approved = champion <= 0.2
+    return defaulted[approved], champion[approved], candidate[approved]
+
+
+def test_a_candidate_that_would_decline_good_loans_does_not_pass_because_they_are_left_out():
+    defaulted, champion, candidate = approvals()
+    decided_here = np.ones(len(defaulted), bool)
+    fair = both_would_approve(candidate, champion, decided_here)
+    assert all(line.passed for line in fair_lines(GATE, defaulted, candidate, champion, fair, "version 1"))
+
+    afraid = np.where(np.random.default_rng(4).random(len(candidate)) < 0.2, 0.5, candidate)
+    fair = both_would_approve(afraid, champion, decided_here)
+    left = difference_lines(GATE, defaulted[fair], afraid[fair], champion[fair], "version 1")
+    assert all(line.passed for line in left), "which says nothing of whom it would decline"
+    auc, *_ = fair_lines(GATE, defaulted, afraid, champion, fair, "version 1")
+    assert not auc.passed
+    assert f"with {int((~fair).sum()):,} loans decided here that the candidate would not have approved" in auc.note
+
+
+def test_where_both_would_approve_loans_of_one_outcome_only_they_are_too_few_to_tell():
+    defaulted, champion, candidate = approvals(2000)
+    for fair in (~defaulted, np.zeros(len(defaulted), bool)):
+        found = {line.name: line for line in fair_lines(GATE, defaulted, candidate, champion, fair, "version 1")}
+        assert set(found) == {"auc_difference", "auc_doubt"}
+        assert not found["auc_doubt"].passed
+        assert f"{int(fair.sum()):,} loans with 0 defaults are too few to tell" in found["auc_doubt"].note
+    lax = msgspec.structs.replace(GATE, max_auc_doubt=1.0)
+    assert all(line.passed for line in fair_lines(lax, defaulted, candidate, champion, ~defaulted, "version 1"))
