@@ -41,11 +41,8 @@ _TYPES: dict[Kind, pa.DataType] = {
     "flag": pa.bool_(),
     "category": pa.string(),
 }
-
-_GRACE = timedelta(days=90)
-
-
 _PYTHON: dict[Kind, Any] = {"number": float, "count": int, "flag": bool, "category": str}
+_GRACE = timedelta(days=90)
 
 
 class _Terms(msgspec.Struct, frozen=True):

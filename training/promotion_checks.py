@@ -124,9 +124,9 @@ def fair_lines(
 ) -> list[GateLine]:
     """Hold the differences on the fair ones of n loans against the gate, and that of the AUC on all as well.
 
-    On all the AUC flatters a candidate that has not decided itself. One that is worse even there is worse: it must not pass because loans that it
-    would wrongly decline are left out. The Brier score on all would wrong it, since a champion's approvals are
-    where the champion is calibrated and any other model is not.
+    On all the AUC flatters a candidate that has not decided itself. One that is worse even there is worse: it must not
+    pass because loans that it would wrongly decline are left out. The Brier score on all would wrong it, since a
+    champion's approvals are where the champion is calibrated and any other model is not.
 
     Parameters
     ----------
