@@ -121,6 +121,18 @@ def test_a_default_is_taken_back_by_what_is_observed_later_only(book, home):
     assert problems[1:] == [*2 * ["nothing was observed before it that it could take back"], ""]
 
 
+def test_the_order_in_which_outcomes_are_told_does_not_matter(book, home):
+    log = DecisionLog(home.decision_log_url)
+    log.append(decision(1))
+    told = [
+        Outcome(outcome=outcome, observed_at=START + days * DAY, decision_id=decision(1).decision_id)
+        for outcome, days in (("REPAID", 40), ("WITHDRAWN", 30), ("DEFAULTED", 20))
+    ]
+    assert [taken.status for taken in Outcomes(log.database).store(told)] == 3 * ["stored"]
+    log.close()
+    assert book().loans["defaulted"].to_pylist() == [False]
+
+
 def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
     assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER, months=6) == DecidedHere()
     assert list(tmp_path.iterdir()) == []
