@@ -150,13 +150,18 @@ class Outcomes:
                 else:
                     found.append(_check(one, matches[0] if matches else "", by_id | _by_id(connection, matches)))
         stored = _stored(connection, [decision for decision, problem in found if not problem])
+        told = stored.keys() | {
+            (decision, _utc(one.observed_at))
+            for one, (decision, problem) in zip(given, found, strict=True)
+            if not problem and one.outcome != "WITHDRAWN"
+        }
         taken: list[Taken] = []
         fresh: list[dict[str, Any]] = []
         for one, (decision, problem) in zip(given, found, strict=True):
             key = decision, _utc(one.observed_at)
             if problem:
                 taken.append(Taken("refused", decision, problem))
-            elif one.outcome == "WITHDRAWN" and not any(of == decision and at < key[1] for of, at in stored):
+            elif one.outcome == "WITHDRAWN" and not any(of == decision and at < key[1] for of, at in told):
                 taken.append(Taken("refused", decision, "nothing was observed before it that it could take back"))
             elif key not in stored:
                 stored[key] = one.outcome

@@ -41,16 +41,8 @@ _TYPES: dict[Kind, pa.DataType] = {
     "flag": pa.bool_(),
     "category": pa.string(),
 }
-
+_PYTHON: dict[Kind, Any] = {"number": float, "count": int, "flag": bool, "category": str}
 _GRACE = timedelta(days=90)
-
-
-class _Request(msgspec.Struct):
-    values: dict[str, Any]
-
-
-class _Features(msgspec.Struct):
-    request: _Request
 
 
 class _Terms(msgspec.Struct, frozen=True):
@@ -61,11 +53,13 @@ class _Output(msgspec.Struct, frozen=True):
     recommended_terms: _Terms = _Terms()
 
 
-class _Asked(msgspec.Struct):
-    """The parts of a decision's record that say what was asked for, and for how long it was granted."""
-
-    features: _Features
-    output: _Output
+def _form(request: Sequence[FeatureSpec]) -> Any:
+    """Return the parts of a decision's record that say what was asked for, and for how long it was granted."""
+    values = msgspec.defstruct("Values", [(spec.name, _PYTHON[spec.kind] | None, None) for spec in request])
+    source = msgspec.defstruct("Request", [("values", values)])
+    return msgspec.defstruct(
+        "Asked", [("features", msgspec.defstruct("Features", [("request", source)])), ("output", _Output)]
+    )
 
 
 def read(
@@ -99,7 +93,7 @@ def read(
     """
     if _is_absent(home):
         return DecidedHere()
-    decoder = msgspec.json.Decoder(_Asked)
+    decoder = msgspec.json.Decoder(_form(request))
     columns: dict[str, list[Any]] = {field.name: [] for field in _schema(request)}
     going_on: set[str] = set()
     database = LogDatabase(home.decision_log_url)
@@ -111,7 +105,7 @@ def read(
             for row in connection.execution_options(yield_per=_BATCH).execute(_query(as_of, loaded_by)):
                 record = _asked(decoder, row)
                 asked = record.features.request.values
-                term = record.output.recommended_terms.term_months or asked.get("term_months") or 0
+                term = record.output.recommended_terms.term_months or getattr(asked, "term_months", None) or 0
                 if not months and not _has_ended(_utc(row.as_of), int(term), as_of):
                     going_on.add(row.decision_id)
                     continue
@@ -125,7 +119,7 @@ def read(
                     "outcome_observed_at": observed,
                 }
                 for name, values in columns.items():
-                    values.append(loan[name] if name in loan else asked.get(name))
+                    values.append(loan[name] if name in loan else getattr(asked, name))
     finally:
         database.close()
     left_out["not over for 90 days"] = len(going_on)
@@ -231,7 +225,7 @@ def _schema(request: Sequence[FeatureSpec]) -> pa.Schema:
     )
 
 
-def _asked(decoder: msgspec.json.Decoder[_Asked], row: Any) -> _Asked:
+def _asked(decoder: msgspec.json.Decoder[Any], row: Any) -> Any:
     try:
         return decoder.decode(row.record)
     except msgspec.MsgspecError as error:

@@ -175,7 +175,7 @@ def _inherited(home: Home) -> dict[str, Vouch]:
         return {}
     try:
         vouched = read_recipe(Tracking(home), champion.run_id).vouched
-    except NotKept:  # it was trained with another MLflow
+    except NotKept:  # it was trained with another MLflow, or is damaged; without words the check is only stricter
         return {}
     return {name: replace(vouch, run_id=vouch.run_id or champion.run_id) for name, vouch in vouched.items()}
 

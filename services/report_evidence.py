@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import duckdb
+import msgspec
 import numpy as np
 import pyarrow as pa
 from feast import FeatureStore
@@ -23,6 +24,7 @@ from training.evaluate import metrics, population_stability
 from training.evidence import Economics, Evidence, Impacts
 from training.fairness import FairnessReport, measure_fairness
 from training.loans import DECIDED_HERE
+from training.promotion_gate import approvals_only
 from training.recipe import Recipe
 from training.reporting.profit import best_cutoff
 from training.scored import Bools, Floats, ScoredLoans
@@ -72,9 +74,15 @@ def gather(
         if column.null_count < len(column)
     }
     fairness = measure_fairness(protected, loans, recipe.cutoff, recipe.seed)
+    here = float(dataset.decided_here[dataset.is_oot].mean())
+    if here:
+        fairness = msgspec.structs.replace(fairness, notes=(*fairness.notes, f"{approvals_only(here)}."))
     truth = _true_pd(home, dataset, oot)
+    up_to = stable_up_to(dataset, candidate.pd, model.fitted, recipe.cutoff)
+    before, later = candidate.pd[model.fitted], candidate.pd[dataset.is_oot]
     found = fairness.metrics() | {
-        "oot_psi": population_stability(candidate.pd[model.fitted], candidate.pd[dataset.is_oot])
+        "oot_psi": population_stability(before[before <= up_to], later[later <= up_to]),
+        "oot_decided_here": here,
     }
     for name, pd in rivals.items():
         found |= {f"{name}_{key}": value for key, value in metrics("oot", pd, loans.defaulted, recipe.cutoff).items()}
@@ -101,8 +109,32 @@ def gather(
         true_pd=truth,
         metrics=found,
         highest_score=policy.score.max,
+        stable_up_to=up_to,
     )
     return evidence, fairness
+
+
+def stable_up_to(dataset: Dataset, pd: Floats, fitted: Bools, cutoff: float) -> float:
+    """Return the PD up to which scores out of time are held against those of the loans fitted on; 1 for all.
+
+    Of what was decided here only approvals are loans. That no PD above the cutoff is among them says nothing of who
+    applies, and would be taken for a shift.
+
+    Parameters
+    ----------
+    pd : ndarray of float64, shape (n,)
+        By the candidate.
+    fitted : ndarray of bool, shape (n,)
+        Loans fitted on.
+    cutoff : float
+        Highest PD that is approved.
+    """
+    oot = dataset.is_oot
+    here = oot & dataset.decided_here
+    if not here.any():
+        return 1.0
+    up_to = min(cutoff, float(pd[here].max()))
+    return up_to if (pd[fitted] <= up_to).any() and (pd[oot] <= up_to).any() else 1.0
 
 
 def sample(rows: Bools, most: int) -> Bools:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
+import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_repo import registry
@@ -43,12 +46,15 @@ def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool
     decided = DecidedHere()
     if with_decided:
         decided = decided_loans.read(home, request, as_of=as_of, loaded_by=now(), months=months)
+    loans = decided.loans
+    if loans is not None:
+        loans = of_known_applicants(home, registry.table_specs(home), loans)
     _, known, _ = choose_loans(
         home.source_glob("loans"),
         [spec.name for spec in request],
         as_of=as_of,
         months=months,
-        decided=decided.loans,
+        decided=loans,
         observed_until=home.portfolio_observed_until(),
     )
     start = rolling_start(known)
@@ -65,6 +71,34 @@ def window_start(home: Home, *, as_of: datetime, months: int, with_decided: bool
             "outcomes, or give an earlier --oot-start, which compares on loans that the champion has learned from"
         )
     return max(start, champions)
+
+
+def of_known_applicants(home: Home, tables: Collection[str], loans: pa.Table) -> pa.Table:
+    """Return the loans decided here of whose applicants a source knew by the decision.
+
+    Of others nothing is learned (`training.dataset.build_dataset`), and a window that counted them would hold few loans
+    that count, or none.
+
+    Parameters
+    ----------
+    tables : collection of str
+        Source tables of applicants.
+    loans : pyarrow.Table
+        As `training.loans.DecidedHere.loans`.
+    """
+    first = "min(greatest(event_timestamp, created_timestamp)) as since"
+    rows = [f"select applicant_id, {first} from read_parquet(${name}) group by applicant_id" for name in tables]
+    query = f"""
+        with known as ({" union all ".join(rows)})
+        select * from loans where exists (
+            select 1 from known where known.applicant_id = loans.applicant_id and since <= loans.event_timestamp
+        ) order by loan_id
+    """
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("loans", loans)
+        found = connection.execute(query, {name: home.source_glob(name) for name in tables})
+        return found.to_arrow_table().cast(loans.schema)
 
 
 def _champions(home: Home) -> datetime | None:

@@ -74,6 +74,8 @@ class Evidence:
         As recorded with the run.
     highest_score : int or None
         Points at which credit scores end.
+    stable_up_to : float
+        PD up to which the scores of loans fitted on and out of time are held against each other, 0..1.
     """
 
     facts: Mapping[str, str]
@@ -91,3 +93,10 @@ class Evidence:
     true_pd: Floats | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     highest_score: int | None = None
+    stable_up_to: float = 1.0
+
+    @property
+    def compared_pd(self) -> tuple[Floats, Floats]:
+        """PDs of loans fitted on and out of time, up to `stable_up_to`."""
+        fitted, oot = self.fitted.pd, self.oot.pd
+        return fitted[fitted <= self.stable_up_to], oot[oot <= self.stable_up_to]

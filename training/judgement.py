@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +15,8 @@ from feature_repo.home import Home
 from training.bundle import Bundle, Champion, bundle_path, load_bundle
 from training.promotion_checks import bundle_lines, comparison_lines
 from training.promotion_gate import GateLine, PromotionGate, fairness_lost_line, metric_lines, vouched_line
-from training.recipe import read_recipe
+from training.recipe import Recipe, read_recipe
 from training.tracking import REFERENCE_PROFILE, LoggedRun, NotKept, Tracking
-from training.vouching import Vouch
 
 if TYPE_CHECKING:  # it imports Feast, which is needed only where there is a champion to compare with
     from training.dataset import Dataset
@@ -35,15 +34,15 @@ class Judged:
         Verified, in a folder that goes away.
     reference : bytes
         Profile of the loans that it was trained on.
-    vouched : mapping of str to Vouch
-        Features that seem to leak and that somebody vouches for.
+    recipe : Recipe
+        Of its run.
     """
 
     tracking: Tracking
     run: LoggedRun
     bundle: Bundle
     reference: bytes
-    vouched: Mapping[str, Vouch]
+    recipe: Recipe
 
     @property
     def whom(self) -> Champion:
@@ -61,7 +60,7 @@ class Judged:
     ) -> tuple[GateLine, ...]:
         """Return what the gate says of it, alone and against the champion; see `comparison_lines` for `uncompared`."""
         alone = metric_lines(gate, self.tracking.metrics(self.run.run_id)) + bundle_lines(gate, self.bundle)
-        alone.append(vouched_line(self.vouched))
+        alone.append(vouched_line(self.recipe.vouched))
         if champion is not None and dataset_of is not None:
             alone.append(self._fairness_lost(champion, gate))
         return tuple(alone + self._against(home, champion, gate, dataset_of, uncompared))
@@ -102,7 +101,8 @@ class Judged:
             changed = "the loans are not those that it was trained on: train again"
             return _champion_line(f"cannot be compared with {name}: {changed}", passed=False)
         aside += self._head_start(champion, dataset)
-        return comparison_lines(gate, dataset, self.bundle.scorer, standing.scorer, name, aside, uncompared=uncompared)
+        models, cutoff = (self.bundle.scorer, standing.scorer), self.recipe.cutoff
+        return comparison_lines(gate, dataset, *models, name, aside, cutoff=cutoff, uncompared=uncompared)
 
     def _fairness_lost(self, champion: Champion, gate: PromotionGate) -> GateLine:
         name = f"version {champion.version}"
@@ -170,7 +170,7 @@ def judged(home: Home, version: str | None) -> Iterator[Judged]:
                 f"MLflow holds another bundle for version {run.version} than the one that its run made: train again"
             )
         reference = tracking.download(run.run_id, REFERENCE_PROFILE, Path(folder)).read_bytes()
-        yield Judged(tracking, run, bundle, reference, read_recipe(tracking, run.run_id).vouched)
+        yield Judged(tracking, run, bundle, reference, read_recipe(tracking, run.run_id))
 
 
 def _vouchable(note: str, uncompared: bool) -> str:

@@ -83,6 +83,7 @@ def comparison_lines(
     name: str,
     aside: str = "",
     *,
+    cutoff: float,
     uncompared: bool = False,
 ) -> list[GateLine]:
     """Hold a candidate against the champion on the candidate's own out-of-time loans.
@@ -95,6 +96,8 @@ def comparison_lines(
         What the champion is called in notes.
     aside : str
         What else is to be said in them.
+    cutoff : float
+        Highest PD that the candidate's policy approves.
     uncompared : bool
         Whether somebody vouches for the candidate where the champion lacks features that it was trained with. A
         candidate that is worse even then is refused all the same.
@@ -112,19 +115,45 @@ def comparison_lines(
         aside += f"; {name} had to do without {', '.join(lost)}"
     there = [feature for feature in champion.features if feature in dataset.table.column_names]
     own, others = scores(candidate, dataset.values(rows)), scores(champion, dataset.values(rows, there))
-    fair = both_would_approve(own, others, dataset.decided_here[rows])
-    if not fair.all():
-        aside += f"; without {int((~fair).sum()):,} loans decided here that the candidate would not have approved"
-    lines = difference_lines(gate, defaulted[fair], own[fair], others[fair], name, aside)
-    return [champion_line(shares, name, uncompared), *lines]
+    fair = both_would_approve(own, others, dataset.decided_here[rows], cutoff)
+    return [champion_line(shares, name, uncompared), *fair_lines(gate, defaulted, own, others, fair, name, aside)]
 
 
-def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools) -> Bools:
+def fair_lines(
+    gate: PromotionGate, defaulted: Bools, candidate: Floats, champion: Floats, fair: Bools, name: str, aside: str = ""
+) -> list[GateLine]:
+    """Hold the differences on the fair ones of n loans against the gate, and that of the AUC on all as well.
+
+    On all the AUC flatters a candidate that has not decided itself. One that is worse even there is worse: it must not
+    pass because loans that it would wrongly decline are left out. The Brier score on all would wrong it, since a
+    champion's approvals are where the champion is calibrated and any other model is not.
+
+    Parameters
+    ----------
+    fair : ndarray of bool, shape (n,)
+        As `both_would_approve` gives it; other parameters as for `difference_lines`.
+    """
+    if fair.all():
+        return difference_lines(gate, defaulted, candidate, champion, name, aside)
+    out = f"{int((~fair).sum()):,} loans decided here that one of both would not approve"
+    on_all, *_ = difference_lines(gate, defaulted, candidate, champion, name, f"{aside}; with {out}")
+    bad, count = int(defaulted[fair].sum()), int(fair.sum())
+    if bad in (0, count):
+        note = f"{count:,} loans with {bad:,} defaults are too few to tell; without {out}"
+        return [on_all, GateLine("auc_doubt", -1.0, 0.0 - gate.max_auc_doubt, gate.max_auc_doubt >= 1, note)]
+    auc, *others = difference_lines(
+        gate, defaulted[fair], candidate[fair], champion[fair], name, f"{aside}; without {out}"
+    )
+    return [auc if on_all.passed else on_all, *others]
+
+
+def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools, cutoff: float) -> Bools:
     """Return which loans are fair to both of two models: of those decided here, the ones that both would approve.
 
     Loans decided here are those that a champion approved. That cuts off its own worst scores and not the candidate's,
     so that it ranks them less well than it ranks all that apply, and a candidate that is worse would look as good. Cut
-    at the highest PD that the champion gives to any of them, the candidate's scores end where the champion's do.
+    at one PD, both end alike. Some of these loans an earlier champion or a challenger approved, so that the
+    highest PD that the champion gives to any of them says nothing of where its own approvals end.
 
     Parameters
     ----------
@@ -132,10 +161,13 @@ def both_would_approve(candidate: Floats, champion: Floats, decided_here: Bools)
         PD by each.
     decided_here : ndarray of bool, shape (n,)
         Loans from the home's own decisions.
+    cutoff : float
+        Highest PD that is approved; the champion's approvals may end lower.
     """
     if not decided_here.any():
         return np.ones(len(candidate), bool)
-    fair: Bools = ~decided_here | (candidate <= champion[decided_here].max())
+    end = min(cutoff, champion[decided_here].max())
+    fair: Bools = ~decided_here | ((candidate <= end) & (champion <= end))
     return fair
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from feature_repo.errors import UnavailableError
 from training.model import Parameters
 from training.vouching import Vouch
 
@@ -101,14 +100,16 @@ def read_recipe(tracking: Tracking, run_id: str) -> Recipe:
     Raises
     ------
     UnavailableError
-        If MLflow does not answer, or what it holds cannot be read.
+        If MLflow does not answer; `NotKept` if it has no such record, or one that is damaged.
     """
+    from training.tracking import NotKept  # MLflow, which whoever has a tracking has imported, and others need not
+
     with tempfile.TemporaryDirectory(prefix="candor-") as folder:
         kept = tracking.download(run_id, RECIPE_ARTIFACT, Path(folder))
         try:
             return msgspec.json.decode(kept.read_bytes(), type=Recipe)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise UnavailableError(f"the record of run {run_id} cannot be read: {error}") from None
+        except msgspec.MsgspecError as error:
+            raise NotKept(f"the record of run {run_id} cannot be read: {error}") from None
 
 
 def package_versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from feature_repo.errors import GateError
+from feature_repo.errors import GateError, UnavailableError
 from services import lifecycle
 from services import train as train_module
 from training.bundle import read_champion
@@ -81,3 +81,16 @@ def test_a_retraining_without_anybodys_word_is_stopped(home):
     assert not read_recipe(Tracking(home), read_champion(home).run_id).vouched
     with pytest.raises(GateError, match="leakage: "):
         lifecycle.retrain(home, seed=23)
+
+
+def test_a_damaged_record_of_the_champion_holds_up_no_retraining_and_is_one_line_elsewhere(home):
+    champion = read_champion(home)
+    (recipe,) = home.mlflow_artifacts.glob(f"{champion.run_id}/artifacts/recipe.json")
+    whole, recorded = recipe.read_bytes(), read_recipe(Tracking(home), champion.run_id)
+    try:
+        recipe.write_bytes(b"{")
+        with pytest.raises(UnavailableError, match=f"the record of run {champion.run_id} cannot be read"):
+            read_recipe(Tracking(home), champion.run_id)
+        assert not lifecycle.retrain(home, seed=recorded.seed, oot_start=recorded.oot_start).is_new
+    finally:
+        recipe.write_bytes(whole)

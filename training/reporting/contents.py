@@ -90,6 +90,8 @@ class Contents:
     bands: list[Row]
     segments: Mapping[str, list[Row]]
     psi: float
+    compared: tuple[int, int]
+    stable_up_to: float
     stability: list[StabilityRow]
     profit: Profit
     drivers: list[Driver]
@@ -102,8 +104,8 @@ class Contents:
         Yurdakul and Naranjo, "Statistical Properties of the Population Stability Index", Journal of Risk Model
         Validation 14, 2020: over 1/n + 1/m it is chi-squared with one degree of freedom less than bins.
         """
-        fitted = self.windows[0].total.loans
-        return (len(self.stability) - 1) * (1 / fitted + 1 / self.oot.loans)
+        fitted, oot = self.compared
+        return (len(self.stability) - 1) * (1 / max(fitted, 1) + 1 / max(oot, 1))
 
     @property
     def model(self) -> ModelRow:
@@ -125,7 +127,8 @@ def contents(evidence: Evidence) -> Contents:
         If the out-of-time window has only one outcome.
     """
     oot = evidence.oot
-    bounds, fitted_shares, oot_shares = decile_shares(evidence.fitted.pd, oot.pd)
+    compared = evidence.compared_pd
+    bounds, fitted_shares, oot_shares = decile_shares(*compared)
     return Contents(
         facts=evidence.facts,
         parameters=evidence.parameters,
@@ -145,7 +148,9 @@ def contents(evidence: Evidence) -> Contents:
         vintages=by_vintage(oot),
         bands=by_band(oot, evidence.highest_score),
         segments={name: by_segment(oot, found) for name, found in evidence.segments.items()},
-        psi=population_stability(evidence.fitted.pd, oot.pd),
+        psi=population_stability(*compared),
+        compared=(len(compared[0]), len(compared[1])),
+        stable_up_to=evidence.stable_up_to,
         stability=[
             StabilityRow(bound, float(fitted), float(later))
             for bound, fitted, later in zip(bounds, fitted_shares, oot_shares, strict=True)

@@ -4,10 +4,12 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
 from monitoring.decision_log import DecisionLog, Source
+from monitoring.log_database import outcomes
 from monitoring.outcomes import Outcome, Outcomes
 from services import decided_loans
 from tests.unit.monitoring.test_decision_log import DAY, START, record
@@ -17,6 +19,7 @@ from training.loans import DecidedHere
 REQUEST = CONTRACT.request
 ASKED = {"purchase_amount": 3500.0, "term_months": 12, "loan_purpose": "car", "annual_income": 1.0}
 LATER = START + 400 * DAY
+ODD = ({"term_months": "12"}, {"term_months": 12.5}, {"loan_purpose": 5}, {"purchase_amount": True})
 
 
 def decision(number, **changes):
@@ -118,6 +121,18 @@ def test_a_default_is_taken_back_by_what_is_observed_later_only(book, home):
     assert problems[1:] == [*2 * ["nothing was observed before it that it could take back"], ""]
 
 
+def test_the_order_in_which_outcomes_are_told_does_not_matter(book, home):
+    log = DecisionLog(home.decision_log_url)
+    log.append(decision(1))
+    told = [
+        Outcome(outcome=outcome, observed_at=START + days * DAY, decision_id=decision(1).decision_id)
+        for outcome, days in (("REPAID", 40), ("WITHDRAWN", 30), ("DEFAULTED", 20))
+    ]
+    assert [taken.status for taken in Outcomes(log.database).store(told)] == 3 * ["stored"]
+    log.close()
+    assert book().loans["defaulted"].to_pylist() == [False]
+
+
 def test_without_outcomes_there_is_nothing_and_no_log_is_made(home, tmp_path):
     assert decided_loans.read(home, REQUEST, as_of=LATER, loaded_by=LATER, months=6) == DecidedHere()
     assert list(tmp_path.iterdir()) == []
@@ -177,9 +192,14 @@ def test_an_odd_decision_among_many_loans_is_set_aside_by_name(book, home):
 
 
 def test_a_record_of_another_form_and_a_damaged_log_are_one_line(book, home, tmp_path):
-    book((1, "REPAID", 10, {"applicant_id": "A"}))
-    with pytest.raises(UnavailableError, match="0190aaaa-0000-7000-8000-000000000002 was logged in a form"):
-        book((2, "REPAID", 10, {"features": {"v": Source(None, {})}}))
+    log = DecisionLog(home.decision_log_url)
+    wrong = ({"v": Source(None, {})}, *({"request": Source(None, ASKED | one)} for one in ODD))
+    for number, features in enumerate(wrong, 1):
+        with pytest.raises(UnavailableError, match=rf"7000-8000-00000000000{number} was logged in a form .*--without"):
+            book((number, "REPAID", 10, {"features": features}))
+        with log.database.begin() as connection:
+            connection.execute(sa.delete(outcomes))
+    log.close()
     (tmp_path / "damaged.db").write_bytes(b"no database" * 100)
     damaged = Home(root=home.root, log_override=f"sqlite:///{tmp_path / 'damaged.db'}")
     with pytest.raises(UnavailableError, match=r"decision log .*damaged\.db"):

@@ -22,6 +22,7 @@ from training.promotion_checks import (
     champion_line,
     decode,
     difference_lines,
+    fair_lines,
     guard_line,
     lost_features,
     missing_shares,
@@ -208,12 +209,66 @@ def test_loans_that_a_champion_approved_speak_no_more_for_the_candidate_than_for
     risk = rng.normal(-2.2, 1.2, n)
     defaulted = rng.random(n) < expit(risk)
     champion, candidate = (expit(risk + rng.normal(0, 0.9, n)) for _ in range(2))
-    assert both_would_approve(candidate, champion, np.zeros(n, bool)).all()
+    assert both_would_approve(candidate, champion, np.zeros(n, bool), 0.0).all()
     assert abs(auc_difference(defaulted, candidate, champion).estimate) < 0.01
     approved = champion <= np.quantile(champion, 0.7)
     biased = auc_difference(defaulted[approved], candidate[approved], champion[approved])
     assert biased.low > 0.01, "as good as the champion, and looks better"
-    rows = np.flatnonzero(approved)[both_would_approve(candidate[approved], champion[approved], approved[approved])]
+    rows = np.flatnonzero(approved)[
+        both_would_approve(candidate[approved], champion[approved], approved[approved], 1.0)
+    ]
     fair = auc_difference(defaulted[rows], candidate[rows], champion[rows])
     assert fair.low < 0 < fair.high
     assert candidate[rows].max() <= champion[approved].max()
+
+
+def approvals(n=20_000):
+    """Outcomes of loans that a champion approved, the PD by it and by a candidate that is as good."""
+    rng = np.random.default_rng(3)
+    risk = rng.normal(-2.2, 1.2, n)
+    defaulted = rng.random(n) < expit(risk)
+    champion, candidate = (expit(risk + rng.normal(0, 0.5, n)) for _ in range(2))
+    approved = champion <= 0.2
+    return defaulted[approved], champion[approved], candidate[approved]
+
+
+def test_a_candidate_that_would_decline_good_loans_does_not_pass_because_they_are_left_out():
+    defaulted, champion, candidate = approvals()
+    decided_here = np.ones(len(defaulted), bool)
+    fair = both_would_approve(candidate, champion, decided_here, 0.2)
+    assert all(line.passed for line in fair_lines(GATE, defaulted, candidate, champion, fair, "version 1"))
+
+    afraid = np.where(np.random.default_rng(4).random(len(candidate)) < 0.2, 0.5, candidate)
+    fair = both_would_approve(afraid, champion, decided_here, 0.2)
+    left = difference_lines(GATE, defaulted[fair], afraid[fair], champion[fair], "version 1")
+    assert all(line.passed for line in left), "which says nothing of whom it would decline"
+    auc, *_ = fair_lines(GATE, defaulted, afraid, champion, fair, "version 1")
+    assert not auc.passed
+    assert f"with {int((~fair).sum()):,} loans decided here that one of both would not approve" in auc.note
+
+
+def test_where_both_would_approve_loans_of_one_outcome_only_they_are_too_few_to_tell():
+    defaulted, champion, candidate = approvals(2000)
+    for fair in (~defaulted, np.zeros(len(defaulted), bool)):
+        found = {line.name: line for line in fair_lines(GATE, defaulted, candidate, champion, fair, "version 1")}
+        assert set(found) == {"auc_difference", "auc_doubt"}
+        assert not found["auc_doubt"].passed
+        assert f"{int(fair.sum()):,} loans with 0 defaults are too few to tell" in found["auc_doubt"].note
+    lax = msgspec.structs.replace(GATE, max_auc_doubt=1.0)
+    assert all(line.passed for line in fair_lines(lax, defaulted, candidate, champion, ~defaulted, "version 1"))
+
+
+def test_a_few_loans_that_somebody_else_approved_do_not_undo_it():
+    found, flattered = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        risk = rng.normal(-2.2, 1.2, 8000)
+        defaulted = rng.random(len(risk)) < expit(risk)
+        champion, candidate, challenger = (expit(risk + rng.normal(0, 0.9, len(risk))) for _ in range(3))
+        approved = np.where(rng.random(len(risk)) < 0.1, challenger, champion) <= 0.2
+        own, others = candidate[approved], champion[approved]
+        fair = both_would_approve(own, others, np.ones(len(own), bool), 0.2)
+        found.append(auc_difference(defaulted[approved][fair], own[fair], others[fair]).estimate)
+        flattered.append(auc_difference(defaulted[approved], own, others).estimate)
+    assert np.mean(flattered) > 0.015
+    assert abs(np.mean(found)) < 2 * np.std(found) / len(found) ** 0.5
