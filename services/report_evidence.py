@@ -12,9 +12,9 @@ from feast import FeatureStore
 from numpy.typing import NDArray
 
 from feature_repo import registry
-from feature_repo.contract import FeatureSpec
 from feature_repo.errors import InputError
 from feature_repo.home import Home
+from services.asked_here import AskedHere
 from services.economics import economics_of
 from services.scoring.policy import Policy
 from training.baselines import Baselines, fit_baselines
@@ -24,13 +24,15 @@ from training.evaluate import metrics, population_stability
 from training.evidence import Economics, Evidence, Impacts
 from training.fairness import FairnessReport, measure_fairness
 from training.loans import DECIDED_HERE
-from training.promotion_gate import approvals_only
 from training.recipe import Recipe
 from training.reporting.profit import best_cutoff
 from training.scored import Bools, Floats, ScoredLoans
 
 MOST_LOANS = 50_000  # a report is drawn from no more of each part
 MOST_IMPACTS = 1_000
+_ALL_WHO_ASKED = (
+    "Of what was decided here all requests of the window count, approved or not; outcomes are known of the loans."
+)
 
 
 def best_cutoff_of(dataset: Dataset, model: Fitted, policy: Policy) -> float:
@@ -57,8 +59,9 @@ def gather(
     candidate: Candidate,
     recipe: Recipe,
     policy: Policy,
+    asked: AskedHere | None = None,
 ) -> tuple[Evidence, FairnessReport]:
-    """Return the evidence and the fairness diagnostics of a candidate.
+    """Return the evidence and the fairness diagnostics of a candidate, these of all who asked, approved or not.
 
     The evidence's metrics are those that the candidate itself does not know: its rivals', the stability of the
     score, the fairness diagnostics, and the share of the true PD's Gini where a simulator knows it.
@@ -68,21 +71,12 @@ def gather(
     loans = _scored(dataset, candidate.pd, policy, oot)
     baselines = _baselines(dataset, oot, recipe.seed)
     rivals = baselines.pd
-    protected = {
-        spec.name: _objects(column)
-        for spec, column in _protected(home, store, dataset, oot)
-        if column.null_count < len(column)
-    }
-    fairness = measure_fairness(protected, loans, recipe.cutoff, recipe.seed)
-    here = float(dataset.decided_here[dataset.is_oot].mean())
-    if here:
-        fairness = msgspec.structs.replace(fairness, notes=(*fairness.notes, f"{approvals_only(here)}."))
+    fairness = _fairness(home, store, dataset, candidate, recipe, policy, asked)
     truth = _true_pd(home, dataset, oot)
     up_to = stable_up_to(dataset, candidate.pd, model.fitted, recipe.cutoff)
     before, later = candidate.pd[model.fitted], candidate.pd[dataset.is_oot]
     found = fairness.metrics() | {
         "oot_psi": population_stability(before[before <= up_to], later[later <= up_to]),
-        "oot_decided_here": here,
     }
     for name, pd in rivals.items():
         found |= {f"{name}_{key}": value for key, value in metrics("oot", pd, loans.defaulted, recipe.cutoff).items()}
@@ -177,15 +171,42 @@ def _baselines(dataset: Dataset, oot: Bools, seed: int) -> Baselines:
     )
 
 
-def _protected(
-    home: Home, store: FeatureStore, dataset: Dataset, rows: Bools
-) -> list[tuple[FeatureSpec, pa.ChunkedArray]]:
-    """Return protected attributes as they were known at the decision; the training frame has none of them."""
+def _fairness(
+    home: Home,
+    store: FeatureStore,
+    dataset: Dataset,
+    candidate: Candidate,
+    recipe: Recipe,
+    policy: Policy,
+    asked: AskedHere | None,
+) -> FairnessReport:
+    """Return the diagnostics on the loans out of time; in place of those decided here stand all who asked."""
+    rows = sample(dataset.is_oot & ~dataset.decided_here if asked else dataset.is_oot, MOST_LOANS)
+    loans = _scored(dataset, candidate.pd, policy, rows)
+    entity = dataset.table.select(["applicant_id", "event_timestamp"]).filter(pa.array(rows))
+    known = np.ones(len(loans), dtype=bool)
+    if asked:
+        entity = pa.concat_tables([entity, asked.entity.cast(entity.schema)])
+        known = np.concatenate([known, asked.outcome_known])
+        loans = ScoredLoans(
+            decided=np.concatenate([loans.decided, asked.decided]),
+            pd=np.concatenate([loans.pd, asked.pd]),
+            score=np.concatenate([loans.score, [policy.credit_score(one) for one in asked.pd.tolist()]]).astype(int),
+            defaulted=np.concatenate([loans.defaulted, asked.defaulted]),
+        )
+    protected = _protected(home, store, entity)
+    found = measure_fairness(protected, loans, recipe.cutoff, recipe.seed, known)
+    return msgspec.structs.replace(found, notes=(*found.notes, _ALL_WHO_ASKED)) if asked else found
+
+
+def _protected(home: Home, store: FeatureStore, entity: pa.Table) -> dict[str, NDArray[np.object_]]:
+    """Return protected attributes as they were known at the decision; no frame that a model sees has any of them."""
     specs = [spec for specs in registry.table_specs(home).values() for spec in specs if spec.role == "protected"]
     if not specs:
-        return []
-    joined = join_features(store, dataset, [f"{spec.view}:{spec.name}" for spec in specs], rows)
-    return [(spec, joined[spec.name]) for spec in specs]
+        return {}
+    joined = join_features(store, entity, [f"{spec.view}:{spec.name}" for spec in specs])
+    found = {spec.name: joined[spec.name] for spec in specs}
+    return {name: _objects(column) for name, column in found.items() if column.null_count < len(column)}
 
 
 def _true_pd(home: Home, dataset: Dataset, rows: Bools) -> Floats | None:

@@ -18,6 +18,7 @@ from feature_repo.home import Home, write_atomically
 from feature_repo.stores.compile import compile_plan
 from monitoring.banding import profile_scored
 from monitoring.profiles import write_profile
+from services.asked_here import AskedHere, asked_here
 from services.report_evidence import gather
 from services.scoring.policy import Policy
 from training.bundle import bundle_path, load_bundle, read_champion, write_bundle
@@ -99,13 +100,14 @@ def record_run(
     """
     artifacts, bundle = folder / "artifacts", folder / "bundle"
     artifacts.mkdir()
-    evidence, fairness = gather(home, store, dataset, model, candidate, recipe, policy)
+    asked = asked_here(home, dataset, candidate, recipe)
+    evidence, fairness = gather(home, store, dataset, model, candidate, recipe, policy, asked)
     measured = candidate.metrics | dict(evidence.metrics)
     write_report(artifacts, evidence, fairness)
     (artifacts / RECIPE_ARTIFACT).write_bytes(msgspec.json.format(msgspec.json.encode(recipe)))
     (artifacts / "features.json").write_bytes(msgspec.json.format(msgspec.json.encode(dataset.specs)))
     (artifacts / "validation.html").write_bytes(report_path(home, "training_frame").read_bytes())
-    write_profile(profile_scored(reference_frame(dataset, candidate)), artifacts / REFERENCE_PROFILE)
+    write_profile(profile_scored(reference_frame(dataset, candidate, asked)), artifacts / REFERENCE_PROFILE)
     guard = guard_suite(home, contract.features)
     bundle_digest = bundle_of(candidate, bundle, dataset.digest, contract, store.project, policy_text, guard)
     standing = _in_service(home, bundle_digest) if only_new else ""
@@ -185,14 +187,27 @@ def _params(recipe: Recipe) -> dict[str, Any]:
     return parameters | told
 
 
-def reference_frame(dataset: Dataset, candidate: Candidate) -> pd.DataFrame:
+def reference_frame(dataset: Dataset, candidate: Candidate, asked: AskedHere | None = None) -> pd.DataFrame:
     """Return what monitoring compares with: model features, PD and outcome of the newest loans.
 
     They are the loans out of time, on which the model was found good and from which it did not learn; where these are
     fewer than a thousand, the newest thousand. Loans that it learned from go back for years: against them a portfolio
-    that only grows older, with more prior loans each month, would drift from the first day on.
+    that only grows older, with more prior loans each month, would drift from the first day on. In place of those
+    decided here stand all who asked, for monitoring looks at all: against approvals alone, whoever is declined is a
+    shift.
     """
     rows = dataset.is_oot.copy()
     rows[np.argsort(dataset.decided, kind="stable")[-LEAST_REFERENCE:]] = True
-    frame = dataset.frame.loc[rows, [spec.name for spec in dataset.specs]].copy()
-    return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])
+    names = [spec.name for spec in dataset.specs]
+    if asked is None:
+        frame = dataset.frame.loc[rows, names].copy()
+        return frame.assign(default_probability=candidate.pd[rows], defaulted=dataset.defaulted[rows])
+    elsewhere = np.flatnonzero(rows & ~dataset.decided_here)[:: asked.step]
+    loans = dataset.frame.loc[elsewhere, names].astype(object)
+    frame = pd.concat([loans, asked.features[names].astype(object)], ignore_index=True).infer_objects()
+    outcomes: list[bool | None] = dataset.defaulted[elsewhere].tolist()
+    outcomes += [bool(bad) if known else None for bad, known in zip(asked.defaulted, asked.outcome_known, strict=True)]
+    return frame.assign(
+        default_probability=np.concatenate([candidate.pd[elsewhere], asked.pd]),
+        defaulted=pd.array(outcomes, dtype="boolean"),
+    )

@@ -203,18 +203,18 @@ def build_dataset(
     return Dataset(table, specs, as_of, oot_start, waterfall, digest, query, here, decided.left_out)
 
 
-def join_features(store: FeatureStore, dataset: Dataset, features: Sequence[str], rows: NDArray[np.bool_]) -> pa.Table:
-    """Return other features of the chosen loans as they were known when each was decided, in the same order.
+def join_features(store: FeatureStore, entity: pa.Table, features: Sequence[str]) -> pa.Table:
+    """Return features of applicants as they were known at an instant each, in the same order.
 
     Parameters
     ----------
+    entity : pyarrow.Table
+        ``applicant_id`` and ``event_timestamp`` (UTC).
     features : sequence of str
         ``view:feature`` references.
-    rows : ndarray of bool, shape (n,)
-        Loans of the dataset.
     """
-    entity = dataset.table.select(["applicant_id", "event_timestamp"]).filter(pa.array(rows)).to_pandas()
-    job = store.get_historical_features(entity_df=entity, features=list(features), filter_by_created_timestamp=True)
+    frame = entity.select(["applicant_id", "event_timestamp"]).to_pandas()
+    job = store.get_historical_features(entity_df=frame, features=list(features), filter_by_created_timestamp=True)
     return job.to_arrow()
 
 

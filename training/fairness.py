@@ -23,7 +23,7 @@ from fairlearn.metrics import MetricFrame, selection_rate
 from numpy.typing import NDArray
 
 from training.group_intervals import difference_interval, ratio_interval, standardised_difference
-from training.scored import ScoredLoans
+from training.scored import Bools, ScoredLoans
 from training.uncertainty import Interval, share_interval
 
 FEWEST = 50  # of fewer, a 95 % interval of an approval rate may be wider than 14 points either way
@@ -104,7 +104,11 @@ class FairnessReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure_fairness(
-    protected: Mapping[str, NDArray[np.object_]], loans: ScoredLoans, cutoff: float, seed: int = 0
+    protected: Mapping[str, NDArray[np.object_]],
+    loans: ScoredLoans,
+    cutoff: float,
+    seed: int = 0,
+    outcome_known: Bools | None = None,
 ) -> FairnessReport:
     """Compare the groups of each protected attribute at a cutoff.
 
@@ -119,13 +123,17 @@ def measure_fairness(
         Highest PD that is approved.
     seed : int
         Of the bootstrap.
+    outcome_known : ndarray of bool, shape (n,), or None
+        Of which the outcome is known; None means of all. Opportunity and calibration are measured on these, approvals
+        and scores on all.
     """
     random = np.random.default_rng(seed)
     groups: list[GroupResult] = []
     notes: list[str] = []
     for attribute, raw in protected.items():
         names, members = _age_bands(raw) if attribute == AGE else _values(raw)
-        found = _Attribute(attribute, names, members, loans, cutoff).results(random)
+        known = np.ones(len(loans), dtype=bool) if outcome_known is None else outcome_known
+        found = _Attribute(attribute, names, members, loans, cutoff, known).results(random)
         groups += found
         if not any(group.adverse_impact_ratio for group in found if group.group != UNKNOWN):
             notes.append(
@@ -142,13 +150,21 @@ class _Attribute:
     """Loans of each group, counted by what they were and what became of them."""
 
     def __init__(
-        self, name: str, groups: tuple[str, ...], members: NDArray[np.intp], loans: ScoredLoans, cutoff: float
+        self,
+        name: str,
+        groups: tuple[str, ...],
+        members: NDArray[np.intp],
+        loans: ScoredLoans,
+        cutoff: float,
+        known: Bools,
     ) -> None:
         self.name, self.groups = name, groups
-        approved, repaid = loans.pd <= cutoff, ~loans.defaulted
+        approved, repaid = loans.pd <= cutoff, known & ~loans.defaulted
         self.cells = np.bincount(members * 4 + approved * 2 + repaid, minlength=4 * len(groups)).reshape(-1, 2, 2)
         self.sizes, self.repaid = self.cells.sum(axis=(1, 2)), self.cells[:, :, 1].sum(axis=1)
-        self.pd = np.bincount(members, weights=loans.pd, minlength=len(groups)) / np.maximum(self.sizes, 1)
+        self.known = np.bincount(members[known], minlength=len(groups))
+        pd_of_known = np.bincount(members[known], weights=loans.pd[known], minlength=len(groups))
+        self.pd = pd_of_known / np.maximum(self.known, 1)
         self.scores, place = np.unique(loans.score, return_inverse=True)
         self.scored = np.bincount(members * len(self.scores) + place, minlength=len(groups) * len(self.scores))
         self.scored = self.scored.reshape(len(groups), -1)
@@ -179,12 +195,11 @@ class _Attribute:
         )
         if size < FEWEST:
             return result
-        defaults = share_interval(size - int(self.repaid[group]), size)
-        result = msgspec.structs.replace(
-            result,
-            approval=share_interval(self._approved(group), size),
-            calibration_gap=Interval(pd - defaults.estimate, pd - defaults.high, pd - defaults.low),
-        )
+        result = msgspec.structs.replace(result, approval=share_interval(self._approved(group), size))
+        if (known := int(self.known[group])) >= FEWEST:
+            defaults = share_interval(known - int(self.repaid[group]), known)
+            gap = Interval(pd - defaults.estimate, pd - defaults.high, pd - defaults.low)
+            result = msgspec.structs.replace(result, calibration_gap=gap)
         if self.reference is None or result.reference:
             return result
         return self._compared(result, group, self.reference, random)

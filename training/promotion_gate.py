@@ -123,23 +123,11 @@ def metric_lines(gate: PromotionGate, metrics: Mapping[str, float]) -> list[Gate
         _line("oot_psi", metrics.get("oot_psi"), "at most", gate.max_oot_psi),
     ]
     if _WORST in metrics:
-        worst = _line(_WORST, metrics[_WORST], "at least", gate.min_air_high)
-        here = metrics.get("oot_decided_here", 0.0)
-        if here and worst.passed:
-            worst = msgspec.structs.replace(worst, note=approvals_only(here))
-        return [*lines, worst]
+        return [*lines, _line(_WORST, metrics[_WORST], "at least", gate.min_air_high)]
     return [
         *lines,
         GateLine(_WORST, None, gate.min_air_high, True, "not measured: the run knew no protected attribute"),
     ]
-
-
-def approvals_only(share: float) -> str:
-    """Tell what loans that were decided here cannot show of groups; `share` is theirs of loans out of time, 0..1."""
-    return (
-        f"{share:.0%} of the loans out of time were approved here: who was declined is not among them, so that "
-        "approval rates of groups differ less than among all who apply"
-    )
 
 
 def fairness_lost_line(

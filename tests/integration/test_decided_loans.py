@@ -12,8 +12,12 @@ from feature_repo.home import Home, HomeState
 from monitoring.decision_log import DecisionLog
 from monitoring.log_database import decisions as log_table
 from services import embedded, intake, labels, pipeline, present
+from services.asked_here import asked_here
 from services.reproduce import rebuild, reproduce
+from services.run_record import LEAST_REFERENCE, reference_frame
 from services.scoring.once import decide_once
+from training.recipe import read_recipe
+from training.tracking import Tracking
 
 DECIDED = datetime(2025, 4, 1, tzinfo=UTC)
 OBSERVED = DECIDED + timedelta(days=150)
@@ -90,6 +94,19 @@ def test_outcomes_reach_training_once_and_earlier_runs_are_made_again_bit_for_bi
     others = len(answers) - len(approved)
     assert after.dataset.left_out == {"declined, or left to a person": others}
     assert f"{others} declined, or left to a person" in card
+
+    asked = asked_here(home, after.dataset, after.candidate, read_recipe(Tracking(home), after.run.run_id))
+    assert (asked.step, len(asked.pd)) == (1, len(answers)), "also who was declined, reviewed or a stranger"
+    assert (asked.outcome_known.sum(), asked.defaulted.sum()) == (len(ids), len(late & ids))
+    is_same = dict(zip(asked.entity["applicant_id"].to_pylist(), asked.pd, strict=True))
+    here = after.dataset.decided_here
+    for applicant, pd in zip(after.dataset.frame.loc[here, "applicant_id"], after.candidate.pd[here], strict=True):
+        assert is_same[applicant] == pytest.approx(pd)
+    reference = reference_frame(after.dataset, after.candidate, asked)
+    assert len(reference) == LEAST_REFERENCE - len(ids) + len(answers), "all who asked in place of the loans among them"
+    assert reference["defaulted"].isna().sum() == len(answers) - len(ids)
+    assert "all requests of the window count, approved or not" in card
+    assert asked_here(home, before.dataset, before.candidate, read_recipe(Tracking(home), before.run.run_id)) is None
 
     log = DecisionLog(home.decision_log_url)
     for name in ids:

@@ -56,6 +56,21 @@ def test_two_groups_counted_by_hand():
     }
 
 
+def test_who_was_declined_counts_for_approvals_and_not_for_outcomes_that_nobody_knows():
+    protected, loans = by_hand()
+    approved = loans.pd <= 0.1
+    whole = groups_of(measure_fairness(protected, loans, cutoff=0.1, seed=1))["sex", "female"]
+    found = groups_of(measure_fairness(protected, loans, cutoff=0.1, seed=1, outcome_known=approved))
+    female, male = found["sex", "female"], found["sex", "male"]
+    for name in ("loans", "approval", "adverse_impact_ratio", "score_difference"):
+        assert getattr(female, name) == getattr(whole, name), name
+    assert female.calibration_gap.estimate == pytest.approx(0.1 - 10 / 50)
+    assert male.calibration_gap.estimate == pytest.approx(0.1 - 5 / 80)
+    alone = measure_fairness({"sex": protected["sex"][approved]}, loans.where(approved), cutoff=0.1, seed=1)
+    ratio = groups_of(alone)["sex", "female"].adverse_impact_ratio
+    assert ratio is None or ratio.estimate == 1, "of approvals alone nobody is declined"
+
+
 def test_every_interval_holds_its_estimate_and_is_not_a_point():
     for group in measure_fairness(*by_hand(), cutoff=0.1, seed=1).groups:
         for name in ("approval", "adverse_impact_ratio", "score_difference", "opportunity_gap", "calibration_gap"):

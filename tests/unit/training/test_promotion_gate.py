@@ -126,17 +126,3 @@ def test_size_and_time_are_told_in_their_units():
     size, time = size_line(GATE, 65_000_000), latency_line(GATE, 0.0019)
     assert (size.value, size.passed, size.note) == (65.0, False, "explainer_mb 65 is above 64")
     assert (time.value, time.passed) == (pytest.approx(1900), True)
-
-
-def test_approvals_of_ones_own_are_told_where_they_hide_who_was_declined():
-    known = GOOD | {"fairness_worst_air_high": 0.9}
-
-    def told(share):
-        (line,) = (
-            line for line in metric_lines(GATE, known | {"oot_decided_here": share}) if line.name.startswith("fair")
-        )
-        assert line.passed
-        return line.note
-
-    assert told(0.0) == ""
-    assert told(0.814).startswith("81% of the loans out of time were approved here: who was declined is not among them")
