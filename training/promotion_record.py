@@ -134,7 +134,7 @@ def read_record(home: Home) -> list[Entry]:
             entries.append(msgspec.json.decode(line, type=Entry))
         except msgspec.MsgspecError as error:
             raise UnavailableError(
-                f"{path}, line {number} is damaged ({error}): restore the file, or move it aside"
+                f"{path}, line {number} is damaged ({error}): restore the file, or take that line out"
             ) from None
     return entries
 
