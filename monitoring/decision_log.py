@@ -102,6 +102,8 @@ class DecisionLog:
     ----------
     url : str
         SQLAlchemy URL, ``sqlite:///<path>`` or ``postgresql://...``.
+    checkpoints : bool
+        As for `LogDatabase`.
 
     Raises
     ------
@@ -109,8 +111,8 @@ class DecisionLog:
         If the URL is of another kind, or its driver is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        self.database = LogDatabase(url)
+    def __init__(self, url: str, checkpoints: bool = False) -> None:
+        self.database = LogDatabase(url, checkpoints)
         self._insert = Insert(decisions, self.database.engine.dialect)
         self._insert_key = Insert(idempotency_keys, self.database.engine.dialect)
 

@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from feature_repo.errors import InputError, UnavailableError
 
 _BUSY_SECONDS = 2
+_MOST_PAGES = 8000  # of the write-ahead log, 32 MB, with which a commit copies them itself after all
 _TO_WRITE = "BEGIN IMMEDIATE"
 """Who reads first and writes then is refused by SQLite at once, if another has written in between: wait beforehand."""
 MOST_TOGETHER = 128  # rows of 13 values in a statement, far from what either database takes
@@ -104,6 +105,9 @@ class LogDatabase:
     ----------
     url : str
         SQLAlchemy URL, ``sqlite:///<path>`` or ``postgresql://...``.
+    checkpoints : bool
+        Whether somebody calls `checkpoint` now and then. Else each commit that finds 4 MB in SQLite's write-ahead log
+        copies them into the database itself, which takes as long as ten commits.
 
     Raises
     ------
@@ -111,8 +115,10 @@ class LogDatabase:
         If the URL is of another kind, or its driver is not installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, checkpoints: bool = False) -> None:
         self.engine = _engine(url)
+        if checkpoints and self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _leave_checkpoints)
         self._driver: Any = self.engine.dialect.loaded_dbapi
         self._name = self.engine.url.render_as_string(hide_password=True)
         database = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
@@ -168,6 +174,18 @@ class LogDatabase:
             self._prepare()
             with self.engine.connect() as connection:
                 yield connection
+
+    def checkpoint(self) -> None:
+        """Copy what is in SQLite's write-ahead log into the database, while commits go on; errors as for `write`."""
+        if self._file is None:
+            return
+        with self.errors():
+            self._prepare()
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            finally:
+                connection.close()
 
     def lies_with_a_row(self, error: UnavailableError) -> bool:
         """Return whether an error of `write` came from a row, so that others may be committed without it."""
@@ -253,6 +271,12 @@ def _durable(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _leave_checkpoints(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA wal_autocheckpoint={_MOST_PAGES}")
     cursor.close()
 
 

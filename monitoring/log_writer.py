@@ -16,18 +16,19 @@ import logging
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from feature_repo.errors import UnavailableError
 from monitoring.decision_log import DecisionLog, Entry, KeyTakenError
+from monitoring.frames import Frames, frame
 from monitoring.group_commit import Faults, too_late
 
 _LARGEST_GROUP = 1000
@@ -35,7 +36,7 @@ _START_EVERY = 1.0
 _END_SECONDS = 10.0
 _HUNG_SECONDS = 20.0  # past due: longer than a start takes, or a large group of which each row is committed alone
 _PIECE = 1 << 18
-_SIZE = struct.Struct("<I")
+_CHECKPOINT_EVERY = 250  # decisions, about 4 MB of SQLite's write-ahead log
 _logger = logging.getLogger(__name__)
 
 _Kind = Literal["taken", "unavailable", "failed"]
@@ -174,31 +175,6 @@ class ProcessWriter(asyncio.Protocol):
                 done.set_exception(UnavailableError(f"the writer of the decision log {what}; try again"))
 
 
-class Frames:
-    """Take a stream of bytes apart into what `frame` made."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-
-    def of(self, data: bytes) -> Iterator[bytes]:
-        """Yield the frames that these bytes complete."""
-        self._held += data
-        begin = 0
-        while len(self._held) >= begin + _SIZE.size:
-            (size,) = _SIZE.unpack_from(self._held, begin)
-            end = begin + _SIZE.size + size
-            if len(self._held) < end:
-                break
-            yield bytes(self._held[begin + _SIZE.size : end])
-            begin = end
-        del self._held[:begin]
-
-
-def frame(content: bytes) -> bytes:
-    """Return bytes with their number before them."""
-    return _SIZE.pack(len(content)) + content
-
-
 def _spawn(wire: socket.socket) -> subprocess.Popen[bytes]:
     """Start a writer that has one end of a socket; a Ctrl-C at the terminal is not for it."""
     return subprocess.Popen(
@@ -233,12 +209,26 @@ def write_all(wire: socket.socket) -> None:
     url = inbox.take()
     if url is None:
         return
-    log = DecisionLog(url.decode())
+    log = DecisionLog(url.decode(), checkpoints=True)
+    enough, since = threading.Event(), 0
+    threading.Thread(target=_checkpoint, args=(log, enough), daemon=True).start()
     while batches := _gather(inbox):
         answers = _committed(log, batches)
         with contextlib.suppress(OSError):  # who asked has ended: what it sent is written all the same
             wire.sendall(frame(msgspec.msgpack.encode(answers)))
+        since += sum(len(batch.entries) for batch in batches)
+        if since >= _CHECKPOINT_EVERY:
+            since = 0
+            enough.set()
     log.close()
+
+
+def _checkpoint(log: DecisionLog, enough: threading.Event) -> None:
+    """Checkpoint each time there is enough to copy, beside the commits: they would wait for it."""
+    while enough.wait():
+        enough.clear()
+        with contextlib.suppress(UnavailableError):  # the next commit tells whoever waits for it
+            log.database.checkpoint()
 
 
 class _Inbox:

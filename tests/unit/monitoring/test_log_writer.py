@@ -3,8 +3,10 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import threading
 import time
+from contextlib import closing, suppress
 
 import msgspec
 import pytest
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 from feature_repo.errors import UnavailableError
 from monitoring import log_writer
 from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
+from monitoring.frames import Frames, frame
 from monitoring.group_commit import GroupCommit
-from monitoring.log_writer import Frames, ProcessWriter, frame, write_all
+from monitoring.log_writer import ProcessWriter, write_all
 from tests.unit.monitoring.test_decision_log import record
 from tests.unit.monitoring.test_group_commit import entry, started
 
@@ -225,6 +228,35 @@ def test_a_service_that_is_gone_has_what_it_sent_written_and_the_writer_ends(url
         writing.join(10)
     assert not writing.is_alive()
     assert held(log) == [0, 1, 2, 3, 4]
+
+
+def test_the_database_is_checkpointed_beside_the_commits(url, log, monkeypatch, tmp_path):
+    monkeypatch.setattr(log_writer, "_CHECKPOINT_EVERY", 10)
+
+    def in_the_database_alone():
+        with (
+            suppress(sqlite3.Error),  # it is being copied to
+            closing(sqlite3.connect(f"file:{tmp_path / 'decisions.db'}?immutable=1", uri=True)) as connection,
+        ):
+            return connection.execute("select count(*) from decisions").fetchone()[0]
+        return 0
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        writing = threading.Thread(target=write_all, args=(theirs,))
+        writing.start()
+        ours.sendall(frame(url.encode()))
+        for number in range(12):
+            batch = log_writer._Batch(time.monotonic() + 60, [entry(number)])
+            ours.sendall(frame(msgspec.msgpack.encode(batch)))
+            ours.recv(4096)
+        until = time.monotonic() + 10
+        while (copied := in_the_database_alone()) < 10 and time.monotonic() < until:
+            time.sleep(0.02)
+        ours.shutdown(socket.SHUT_WR)
+        writing.join(10)
+    assert 10 <= copied <= 12
+    assert held(log) == list(range(12))
 
 
 def test_closing_writes_what_waits_and_leaves_no_process(url, log):
