@@ -160,7 +160,7 @@ class LoggedInputs:
         with self._log.reading() as connection:
             for together in connection.execution_options(yield_per=AT_ONCE).execute(query).partitions():
                 for row in together:
-                    values.append(_inputs(row))
+                    values.append(inputs_of(row[1], row[-1]))
                     keys.append(tuple(row[:-1]))
         if not keys:
             return None
@@ -189,12 +189,19 @@ def _table(values: list[dict[str, Any]], names: list[str]) -> Iterator[Sequence[
     return ([row.get(name) for name in names] for row in values)
 
 
-def _inputs(row: Sequence[Any]) -> dict[str, Any]:
+def inputs_of(decision_id: str, record: str) -> dict[str, Any]:
+    """Return the features of a logged decision by name, as the model saw them, numbers as floats.
+
+    Raises
+    ------
+    UnavailableError
+        If the record cannot be read; it names the decision.
+    """
     try:
-        sources = _features.decode(row[-1]).features.values()
+        sources = _features.decode(record).features.values()
     except msgspec.MsgspecError as error:
         raise UnavailableError(
-            f"decision {row[1]} was logged in a form that this program does not read: {error}"
+            f"decision {decision_id} was logged in a form that this program does not read: {error}"
         ) from None
     flat: dict[str, Any] = {}
     for source in sources:

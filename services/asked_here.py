@@ -12,7 +12,6 @@ from datetime import UTC
 from math import ceil
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,23 +22,13 @@ from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
 from monitoring.log_database import decisions
 from monitoring.log_reader import AT_ONCE, LogReader, utc
+from monitoring.logged_inputs import inputs_of
 from training.champion import Candidate
 from training.dataset import Dataset
 from training.recipe import Recipe
 from training.scored import Bools, Floats
 
 MOST = 50_000
-
-
-class _Values(msgspec.Struct, gc=False):
-    values: dict[str, Any]
-
-
-class _Record(msgspec.Struct, gc=False):
-    features: dict[str, _Values]
-
-
-_record = msgspec.json.Decoder(_Record)
 
 
 @dataclass(frozen=True)
@@ -127,11 +116,7 @@ def _taken(rows: Any, step: int) -> Iterator[tuple[Any, ...]]:
         if number % step:
             continue
         try:
-            sources = _record.decode(record).features.values()
-        except msgspec.MsgspecError as error:
-            raise UnavailableError(
-                f"decision {decision_id} was logged in a form that cannot be read ({error}); to learn without the "
-                "loans that were decided here: --without-decided"
-            ) from None
-        values = {name: value for source in sources for name, value in source.values.items()}
+            values = inputs_of(decision_id, record)
+        except UnavailableError as error:
+            raise UnavailableError(f"{error}; to learn without what was decided here: --without-decided") from None
         yield decision_id, applicant_id, utc(as_of), values
