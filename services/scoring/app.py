@@ -20,7 +20,7 @@ from services.scoring.door.policy import DoorPolicy
 from services.scoring.door.scopes import Directory
 from services.scoring.metrics import Metrics
 from services.scoring.problems import to_response
-from services.scoring.routes import HANDLERS
+from services.scoring.routes import HANDLERS, straight_to_predict
 from services.scoring.sagemaker import SAGEMAKER
 from services.scoring.service import ScoringService
 
@@ -91,8 +91,8 @@ def create_app(
         ),
         logging_config=None,
     )
-    app.state.service = service
-    return Door(app, Directory(app), KeyRing(KeyFile(home)), policy, figures)
+    straight = {("POST", "/predict"): straight_to_predict(service)}
+    return Door(app, Directory(app), KeyRing(KeyFile(home)), policy, figures, straight)
 
 
 async def _publish(metrics: Metrics) -> None:

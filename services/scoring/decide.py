@@ -79,7 +79,7 @@ def decide(
     critical = [violation for violation in violations if violation.level == "critical"]
     if critical and policy.guard.critical == "refuse":
         raise FieldProblem(*((violation.feature, f"stored value: {violation.message}") for violation in critical))
-    scored = model.scorer.score({name: values[name] for name in model.scored})
+    scored = model.scorer.score(model.scorable(values))
     weighed = _weigh(request, stored, inputs, values, scored, critical, model)
     is_approved, loan = weighed.recommendation == "APPROVED", weighed.loan
     low, high = scored.interval

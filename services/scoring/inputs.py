@@ -66,8 +66,9 @@ def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> 
     sources: dict[str, Source] = {}
     for view in contract.views:
         held = stored.views[view.name]
-        get = (held.values if held.status == "PRESENT" else {}).get
-        values = {spec.name: get(spec.name) for spec in view.features if spec.name not in given}
+        values = held.values if held.status == "PRESENT" else {}
+        if len(values) != len(view.features) or not given.keys().isdisjoint(values):  # by far the most are as they were
+            values = {spec.name: values.get(spec.name) for spec in view.features if spec.name not in given}
         sources[view.name] = Source(held.event_timestamp, values)
     asked: dict[str, Scalar | None] = {spec.name: None for spec in contract.request}
     sources[REQUEST] = Source(None, asked | given)

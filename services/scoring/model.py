@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from feature_repo.contract import Contract, FeatureSpec, ViewSpec
 from feature_repo.stores.plan import OnlinePlan
@@ -14,6 +14,8 @@ from services.scoring.policy import Policy, load_policy
 from services.scoring.schemas import ModelName
 from training.scorer import Scored
 from validation.guard import Guard
+
+T = TypeVar("T")
 
 
 class Scores(Protocol):
@@ -51,6 +53,10 @@ class ScoringModel:
     views: dict[str, ViewSpec]
     needs: dict[str, tuple[str, ...]]
     scored: tuple[str, ...]
+
+    def scorable(self, values: Mapping[str, T]) -> dict[str, T]:
+        """Return what the scorer is given of the values of all features."""
+        return dict(zip(self.scored, map(values.__getitem__, self.scored), strict=True))
 
 
 def assemble(

@@ -22,6 +22,8 @@ REQUEST_ID = "request_id"
 CLIENT = "client"
 BODY = "body"
 """What the door leaves in the ASGI state: ID of the request, ID of the API key (empty without one), body of a POST."""
+WHOLE = "http.response.whole"
+"""Type of an ASGI message that is a whole answer: `status`, `headers` and `body`. In the state, what writes one."""
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = {"Retry-After": "1"}
 _TAME = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -31,7 +33,19 @@ _logger = logging.getLogger(__name__)
 
 
 def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer an error: what was wrong with the request, what is not there, or no more than that it failed."""
+    """Answer an error under Litestar: what `problem_of` says."""
+    status, headers, body = problem_of(error, request_id(request.scope))
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_of(error: Exception, request: str) -> tuple[HTTPStatus, dict[str, str], bytes]:
+    """Return status, headers and body: what is wrong with a request, what is not there, or no more than that it failed.
+
+    Parameters
+    ----------
+    request : str
+        ID of the request.
+    """
     headers: dict[str, str] = {}
     items: tuple[ProblemItem, ...] = ()
     detail = str(error)
@@ -46,9 +60,8 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
         detail = error.detail
     else:
         status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the service; the log has it under request_id"
-        _logger.error("request %s failed", request_id(request.scope), exc_info=error)
-    body = problem(status, detail, request_id(request.scope), items)
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+        _logger.error("request %s failed", request, exc_info=error)
+    return status, headers, problem(status, detail, request, items)
 
 
 def input_problem(error: InputError, request: str) -> tuple[HTTPStatus, bytes]:

@@ -7,7 +7,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from feature_repo.contract import FeatureSpec
 from feature_repo.stores.stored import StoredView
@@ -38,7 +39,7 @@ def of_model(
     views : mapping of str to StoredView
         What the store held.
     """
-    return tuple(_raised(impacts, inputs, views, model)[: model.policy.legal.max_reasons])
+    return tuple(islice(_raised(impacts, inputs, views, model), model.policy.legal.max_reasons))
 
 
 def key_factors(
@@ -53,35 +54,36 @@ def key_factors(
     15 USC 1681g(f)(1)(C) and (f)(9).
     """
     rule = model.policy.disclosure
-    raised = _raised(impacts, inputs, views, model)
+    raised = list(_raised(impacts, inputs, views, model))
     told = [*raised[: rule.max_key_factors], *(one for one in raised if rule.inquiries in one.features)]
     return tuple(dict.fromkeys(reason.reason for reason in told))
 
 
 def _raised(
     impacts: Mapping[str, float], inputs: Inputs, views: Mapping[str, StoredView], model: ScoringModel
-) -> list[Reason]:
-    """Return every group of features that raised the risk, largest first.
+) -> Iterator[Reason]:
+    """Yield every group of features that raised the risk, largest first.
 
     Features told in the same words are a group: those that share a reason in the contract, and all
     those of one absent view. A group's impact is the sum of its features', also of those that lowered the risk.
     """
+    values, specs = inputs.values, model.specs
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in sorted(impacts, key=impacts.__getitem__, reverse=True):
-        spec = model.specs[name]
-        is_there = inputs.values[name] is not None
-        if told := (name, spec.reason) if is_there else _absence(spec, inputs, views, model):
+        spec = specs[name]
+        if told := (name, spec.reason) if values[name] is not None else _absence(spec, inputs, views, model):
             code, text = told
-            groups.setdefault(text, []).append((code, name))
-    raised: list[tuple[float, Reason]] = []
-    for text, members in groups.items():
-        if impacts[members[0][1]] <= 0:  # the largest of them
-            continue
-        impact = sum([impacts[name] for _, name in members])
-        if impact > 0:
-            names = tuple([name for _, name in members if impacts[name] > 0])
-            raised.append((impact, Reason(members[0][0], names[0], text, impact, names)))
-    return [reason for _, reason in sorted(raised, key=lambda one: -one[0])]
+            if text in groups:
+                groups[text].append((code, name))
+            elif impacts[name] > 0:  # the largest of them; where it is not, none is
+                groups[text] = [(code, name)]
+    summed = [(sum([impacts[name] for _, name in members]), text) for text, members in groups.items()]
+    for impact, text in sorted(summed, key=lambda one: -one[0]):
+        if impact <= 0:
+            break
+        members = groups[text]
+        names = tuple([name for _, name in members if impacts[name] > 0])
+        yield Reason(members[0][0], names[0], text, impact, names)
 
 
 def _absence(

@@ -21,7 +21,7 @@ from services.scoring.notices.notice import Notice
 from services.scoring.notices.render import MEDIA_TYPES, chosen_format, render
 from services.scoring.problems import CLIENT
 from services.scoring.replay import Replayed
-from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problems
+from services.scoring.route_parts import UNAVAILABLE, json_answer, json_body, problem_answer, problems
 from services.scoring.schemas import ApplicantFeatures, Decision, Health
 from services.scoring.service import ScoringService
 
@@ -39,24 +39,9 @@ NoticeFormat = Annotated[
 ]
 
 
-def _straight(app: ASGIApp) -> ASGIApp:
-    """Call `predict` with what it takes: for any handler Litestar spends 20 µs on finding that out."""
-
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
-        if len(keys) > 1:
-            raise FieldProblem(("Idempotency-Key", "Idempotency-Key: was given more than once"))
-        service: ScoringService = scope["litestar_app"].state.service
-        answer = await predict.fn(scope, service, keys[0].decode("latin-1") if keys else None)
-        await answer(scope, receive, send)
-
-    return call
-
-
 @post(
     "/predict",
     status_code=200,
-    middleware=[_straight],
     tags=["decisions"],
     responses={200: ResponseSpec(Decision, False, "The decision")}
     | problems(
@@ -74,6 +59,22 @@ async def predict(
     """Decide on one loan request; the decision is in the log before it is answered."""
     answer = await service.decide(json_body(scope), client=scope["state"][CLIENT], key=idempotency_key)
     return json_answer(answer.body, *[(b"idempotency-replayed", b"true")] * answer.repeated)
+
+
+def straight_to_predict(service: ScoringService) -> ASGIApp:
+    """Return `predict` with what it takes: Litestar spends 25 µs on finding both out, for every request."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+            if len(keys) > 1:
+                raise FieldProblem(("Idempotency-Key", "Idempotency-Key: was given more than once"))
+            answer = await predict.fn(scope, service, keys[0].decode("latin-1") if keys else None)
+        except Exception as error:
+            answer = problem_answer(error, scope)
+        await answer(scope, receive, send)
+
+    return call
 
 
 @get(

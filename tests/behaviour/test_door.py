@@ -362,6 +362,42 @@ def test_requests_in_one_packet_are_answered_in_order(live):
         assert b"x-request-id: one" in raw
 
 
+def test_decisions_asked_for_at_once_are_answered_in_order_and_whole(live):
+    names = [f"ask-{number}" for number in range(5)]
+    closing = {"connection": "close"}
+    asked = [request("POST", "/predict", BODY, **JSON, x_request_id=name) for name in names]
+    last = request("POST", "/predict", BODY, **JSON, **closing, x_request_id="last")
+    with live.connect() as wire:
+        wire.sendall(b"".join(asked) + last)
+        raw = b""
+        while part := wire.recv(65536):  # the last is followed by the end of the connection
+            raw += part
+    assert raw.count(b"HTTP/1.1 200 OK\r\n") == len(names) + 1
+    answers = []
+    while raw:
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        lines = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        size = int(lines[b"content-length"])
+        answers.append(
+            (lines[b"x-request-id"].decode(), lines.get(b"connection"), json.loads(rest[:size])["decision_id"])
+        )
+        raw = rest[size:]
+    assert [name for name, *_ in answers] == [*names, "last"]
+    assert [connection for _, connection, _ in answers] == [None] * len(names) + [b"close"]
+    assert len({decision for *_, decision in answers}) == len(answers)
+
+
+def test_an_answer_to_head_has_no_body(live):
+    with live.connect() as wire:
+        wire.sendall(request("HEAD", "/predict") + request("GET", "/health/live", x_request_id="last"))
+        raw = b""
+        while b"x-request-id: last" not in raw:
+            raw += wire.recv(65536)
+    refusal, _, rest = raw.partition(b"\r\n\r\n")
+    assert refusal.startswith(b"HTTP/1.1 405 ")
+    assert rest.startswith(b"HTTP/1.1 200 ")
+
+
 OFFER = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAEAAEAAAAIAAAAB"}
 
 

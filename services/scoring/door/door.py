@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -45,10 +46,21 @@ class Door:
         Keys in force.
     metrics : Metrics
         Where answers are counted.
+    straight : mapping
+        By method and path template, what is called in place of the application, and answers errors by itself.
     """
 
-    def __init__(self, app: ASGIApp, directory: Directory, keys: KeyRing, policy: DoorPolicy, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        directory: Directory,
+        keys: KeyRing,
+        policy: DoorPolicy,
+        metrics: Metrics,
+        straight: Mapping[tuple[str, str], ASGIApp] | None = None,
+    ) -> None:
         self._app = app
+        self._straight = straight or {}
         self._metrics = metrics
         self.directory = directory
         self._keys = keys
@@ -100,7 +112,8 @@ class Door:
                 counts = 1
                 self._answering += 1
             visit.due = time.perf_counter() + policy.answer_seconds
-            await self._app(visit.scope, receive, visit.answer)
+            behind = self._straight.get((entrance.method, entrance.template), self._app)
+            await behind(visit.scope, receive, visit.answer)
         except asyncio.CancelledError:
             if not visit.is_overdue or visit.task is None or visit.status:
                 raise

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.scoring.door.plain_parser import PlainParser
-from services.scoring.problems import MEDIA_TYPE, problem
+from services.scoring.problems import MEDIA_TYPE, WHOLE, problem
 
 LARGEST_HEAD = 16 * 1024
 MOST_HEADERS = 64
 LARGEST_MESSAGE = 8 * 1024 * 1024
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
-_FINAL_HEAD = tuple(b"HTTP/1.1 %d" % kind for kind in range(2, 6))
 _PIECE = 8 * 1024  # bytes that are parsed at once: a head that begins in a piece is counted from the next one on
 
 
@@ -38,7 +38,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self.transport: Any = _Whole(transport)
         self.parser: Any = PlainParser(self)
         self._alarm = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
@@ -80,6 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_too_much():
             raise ValueError("too much")  # the parser stops, and says that this is no HTTP
         super().on_headers_complete()
+        self.scope["state"][WHOLE] = self.answer_whole
         self._in_head = False
         self._got_on = True
         self._calm()
@@ -88,11 +88,6 @@ class GuardedProtocol(HttpToolsProtocol):
         """Note that the request is whole, unless its body is still to come."""
         if not self.parser.has_body_to_come:
             super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Let out an answer that is nothing but a head."""
-        self.transport.flush()
-        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Note that there is more of the body."""
@@ -110,6 +105,29 @@ class GuardedProtocol(HttpToolsProtocol):
             self._hang_up(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
         else:
             self._hang_up(HTTPStatus.BAD_REQUEST, msg)
+
+    def answer_whole(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole answer at once, and return whether that was possible; if not, uvicorn takes a head and a body.
+
+        One write wakes the client once, and uvicorn's checks of each header are left out.
+        """
+        cycle = self.cycle
+        # Whoever has others behind it is not the newest, which is the one that is known here.
+        if self.pipeline or cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        if cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        lines = [b": ".join(header) for header in (*cycle.default_headers, *headers)]
+        if not cycle.keep_alive:
+            lines.append(b"connection: close")
+        self.transport.write(b"".join([STATUS_LINE[status], b"\r\n".join(lines), b"\r\n\r\n", body]))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def _is_too_much(self) -> bool:
         if self.headers is not None and len(self.headers) > MOST_HEADERS:
@@ -166,37 +184,6 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self._is_deaf = True
             self.cycle.keep_alive = False
-
-
-class _Whole:
-    """A transport that lets out the head of an answer with what follows: two writes wake both sides twice."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write, or keep a head until there is more."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(_FINAL_HEAD) and data.endswith(b"\r\n\r\n"):
-            self._head = data
-            return
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        """Write a head that is kept."""
-        if self._head:
-            self.write(b"")
-
-    def close(self) -> None:
-        """Write what is kept, and close."""
-        self.flush()
-        self._transport.close()
 
 
 def _refusing(status: HTTPStatus, detail: str) -> Any:

@@ -8,12 +8,12 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from litestar.types import HTTPScope, Message, Receive, Send
+from litestar.types import HTTPScope, Receive, Send
 
 from services.scoring import journal
 from services.scoring.door.keys import ApiKey
 from services.scoring.door.scopes import Entrance
-from services.scoring.problems import CLIENT, MEDIA_TYPE, REQUEST_ID, problem, tame_id
+from services.scoring.problems import CLIENT, MEDIA_TYPE, REQUEST_ID, WHOLE, problem, tame_id
 
 SPILL = 256 * 1024
 """Bytes beyond the limit that are read, so that the client gets to read the answer."""
@@ -83,15 +83,25 @@ class Visit:
         length = self.headers.get(b"content-length", b"" if b"transfer-encoding" in self.headers else b"0")
         return int(length) if length.isdigit() and len(length) < 16 else math.inf
 
-    async def answer(self, message: Message) -> None:
+    async def answer(self, message: Any) -> None:
         """Send on what the application answers."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_ALWAYS]
-            if not self.heard and (self._hangs_up or self.announced > SPILL):  # nobody reads it to its end
-                headers.append((b"connection", b"close"))
+        if message["type"] == "http.response.body":
+            await self.send(message)
+            return
+        self.status = message["status"]
+        headers = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_ALWAYS]
+        hangs_up = not self.heard and (self._hangs_up or self.announced > SPILL)  # nobody reads it to its end
+        if hangs_up:
+            headers.append((b"connection", b"close"))
+        if message["type"] == WHOLE:
+            write = None if hangs_up else self.scope["state"].get(WHOLE)
+            if write is not None and write(self.status, headers, message["body"]):
+                return
+            await self.send({"type": "http.response.start", "status": self.status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})
+        else:
             message["headers"] = headers
-        await self.send(message)
+            await self.send(message)
 
     async def hear_out(self, receive: Receive) -> None:
         """Read a moderate body that is refused anyway: a client that is still sending may never see the answer."""
@@ -114,5 +124,4 @@ class Visit:
             (b"content-length", str(len(body)).encode()),
             *refusal.headers,
         ]
-        await self.answer({"type": "http.response.start", "status": refusal.status, "headers": headers})
-        await self.answer({"type": "http.response.body", "body": body, "more_body": False})
+        await self.answer({"type": WHOLE, "status": refusal.status, "headers": headers, "body": body})
