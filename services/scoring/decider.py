@@ -153,7 +153,7 @@ def known(request: LoanRequest, stored: StoredFeatures) -> StoredFeatures:
     UnknownError
         If the store does not know the applicant and the request brings no features.
     """
-    if not stored.is_known and not request.brings_features:
+    if not request.brings_features and not stored.is_known:
         raise UnknownError(
             f"applicant {request.applicant_id!r} is not known to the feature store: materialize, or give features "
             "in the request"

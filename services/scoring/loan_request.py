@@ -28,6 +28,7 @@ _AGE = FeatureSpec(
     low=0,
     high=130,
 )
+_PURCHASE = frozenset({"applicant_id", "purchase_amount", "term_months"})
 WITHOUT_A_MODEL = {
     "type": "object",
     "title": "PredictRequest",
@@ -82,6 +83,7 @@ class RequestReader:
             raise InputError(f"service {contract.service!r} has no purchase_amount and term_months in its request")
         self._policy = policy
         self._guard = Guard([*specs, _AGE])
+        self._purchase_guard = Guard([spec for spec in specs if spec.name in _PURCHASE])
         self._has_legal_age = any(spec.name == "of_legal_age" for spec in specs)
         self._applicant_features = {s.name for s in specs if s.role == "model" and s not in contract.request}
         self._type = request_type([*specs, _AGE])
@@ -108,7 +110,9 @@ class RequestReader:
         return self._checked(msgspec.to_builtins(asked))  # without what is not set
 
     def _checked(self, asked: dict[str, Any]) -> LoanRequest:
-        problems = [(item.feature, item.message) for item in self._guard.check(asked)]
+        says_no_more = asked.keys() <= _PURCHASE  # as most do
+        guard = self._purchase_guard if says_no_more else self._guard
+        problems = [(item.feature, item.message) for item in guard.check(asked)]
         if fault := id_fault(asked["applicant_id"]):
             problems.append(("applicant_id", f"applicant_id {fault}"))
         given = {name: value for name, value in asked.items() if name not in ("applicant_id", "age")}
@@ -123,7 +127,9 @@ class RequestReader:
         term = asked.get("term_months")
         term = self._policy.request.default_term_months if term is None else term
         given |= {"purchase_amount": amount / 100, "term_months": term}
-        brings = any(value is not None and name in self._applicant_features for name, value in given.items())
+        brings = not says_no_more and any(
+            value is not None and name in self._applicant_features for name, value in given.items()
+        )
         return LoanRequest(asked["applicant_id"], amount, term, given, brings, asked)
 
     def json_schema(self) -> dict[str, Any]:

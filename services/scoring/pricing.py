@@ -16,6 +16,7 @@ import msgspec
 from feature_repo.errors import InputError
 from services.scoring.apr import annual_percentage_rate
 
+_CLEAR, _EXACT = 0.49, 1e12  # so far from a half, and so small, no error of a float reaches the half
 MONTH = 30  # days; 12 CFR 1026, Appendix J (b)(5)(iv): a fraction of a month is its days over 30
 
 
@@ -143,6 +144,10 @@ def to_cents(amount: float) -> int:
     >>> to_cents(3500.0), to_cents(1.005)
     (350000, 101)
     """
+    scaled = amount * 100
+    cents = round(scaled)
+    if abs(scaled - cents) < _CLEAR and abs(scaled) < _EXACT:
+        return cents
     return int((Decimal(repr(amount)) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 

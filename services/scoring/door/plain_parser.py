@@ -23,15 +23,18 @@ class PlainParser:
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
-        self._parser = _parser(protocol)
+        self._use(_parser(protocol))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
+    def _use(self, parser: Any) -> None:
+        self._parser = parser
+        # What uvicorn asks of a parser, at each head.
+        self.get_http_version, self.get_method = parser.get_http_version, parser.get_method
+        self.should_upgrade, self.should_keep_alive = parser.should_upgrade, parser.should_keep_alive
 
     @property
     def has_body_to_come(self) -> bool:
         """Whether a request has ended for httptools, and is only beginning."""
-        return self._parser.should_upgrade() and any(name in _FRAMING for name, _ in self._protocol.headers)
+        return self.should_upgrade() and any(name in _FRAMING for name, _ in self._protocol.headers)
 
     def feed_data(self, data: bytes) -> None:
         """Parse what came."""
@@ -43,7 +46,7 @@ class PlainParser:
                 data = data[offer.args[0] :]
             if self.has_body_to_come:
                 lines = [b"%s: %s\r\n" % line for line in self._protocol.headers if line[0] in _FRAMING]
-                self._parser = _parser(_AfterHead(self._protocol))
+                self._use(_parser(_AfterHead(self._protocol)))
                 self._parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n")
 
 

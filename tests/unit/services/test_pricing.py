@@ -129,3 +129,12 @@ def test_a_few_cents_are_not_paid_back_in_many_payments():
 @pytest.mark.parametrize(("amount", "cents"), [(3500.0, 350_000), (0.01, 1), (1.005, 101), (35.1, 3510), (1e7, 10**9)])
 def test_amounts_become_cents(amount, cents):
     assert to_cents(amount) == cents
+
+
+@given(
+    st.integers(0, 10**9).map(lambda n: n / 1000)
+    | st.integers(0, 10**9).map(lambda n: (2 * n + 1) / 200)
+    | st.floats(0, 1e14, allow_nan=False)
+)
+def test_every_amount_is_rounded_as_its_shortest_text_is(amount):
+    assert to_cents(amount) == int((Decimal(repr(amount)) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
