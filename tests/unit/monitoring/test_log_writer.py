@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo.errors import UnavailableError
-from monitoring import log_writer
+from monitoring import log_process, log_writer
 from monitoring.decision_log import DecisionLog, Entry, Key, KeyTakenError
 from monitoring.frames import Frames, frame
 from monitoring.group_commit import GroupCommit
-from monitoring.log_writer import ProcessWriter, write_all
+from monitoring.log_process import Batch, write_all
+from monitoring.log_writer import ProcessWriter
 from tests.unit.monitoring.test_decision_log import record
 from tests.unit.monitoring.test_group_commit import entry, started
 
@@ -218,8 +219,8 @@ def test_what_cannot_be_sent_takes_nobodys_answer(url, log):
 def test_a_service_that_is_gone_has_what_it_sent_written_and_the_writer_ends(url, log):
     ours, theirs = socket.socketpair()
     due = time.monotonic() + 60
-    batches = [msgspec.msgpack.encode(log_writer._Batch(due, [entry(number)])) for number in range(5)]
-    late = msgspec.msgpack.encode(log_writer._Batch(time.monotonic() - 1, [entry(5)]))
+    batches = [msgspec.msgpack.encode(Batch(due, [entry(number)])) for number in range(5)]
+    late = msgspec.msgpack.encode(Batch(time.monotonic() - 1, [entry(5)]))
     ours.sendall(b"".join(map(frame, [url.encode(), *batches, late])))
     ours.close()
     with theirs:
@@ -230,8 +231,15 @@ def test_a_service_that_is_gone_has_what_it_sent_written_and_the_writer_ends(url
     assert held(log) == [0, 1, 2, 3, 4]
 
 
-def test_the_database_is_checkpointed_beside_the_commits(url, log, monkeypatch, tmp_path):
-    monkeypatch.setattr(log_writer, "_CHECKPOINT_EVERY", 10)
+@pytest.mark.parametrize(
+    ("after", "at_last", "lull"), [(10, 10**6, 3), (10**6, 10, 3), (5, 10, 10**6)], ids=["lull", "at-last", "no-lull"]
+)
+def test_the_database_is_checkpointed_in_a_lull_or_beside_the_commits(
+    url, log, monkeypatch, tmp_path, after, at_last, lull
+):
+    monkeypatch.setattr(log_process, "_CHECKPOINT_AFTER", after)
+    monkeypatch.setattr(log_process, "_CHECKPOINT_AT_LAST", at_last)
+    monkeypatch.setattr(log_process, "_LULL_MS", lull)
 
     def in_the_database_alone():
         with (
@@ -247,7 +255,7 @@ def test_the_database_is_checkpointed_beside_the_commits(url, log, monkeypatch, 
         writing.start()
         ours.sendall(frame(url.encode()))
         for number in range(12):
-            batch = log_writer._Batch(time.monotonic() + 60, [entry(number)])
+            batch = Batch(time.monotonic() + 60, [entry(number)])
             ours.sendall(frame(msgspec.msgpack.encode(batch)))
             ours.recv(4096)
         until = time.monotonic() + 10
