@@ -27,7 +27,7 @@ from monitoring.group_commit import Faults, too_late
 _LARGEST_GROUP = 1000
 _PIECE = 1 << 18
 _CHECKPOINT_AFTER = 100  # decisions, which take 2 ms to copy into the database, in a lull
-_CHECKPOINT_AT_LAST = 500
+_CHECKPOINT_AT_LAST = 250
 _LULL_MS = 3  # longer than from one group of those who came at once to the next
 
 Kind = Literal["taken", "unavailable", "failed"]
