@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,12 @@ class LogDatabase:
             self._prepare()
             connection = self.engine.raw_connection()
             try:
-                cursor = connection.cursor()
-                if self._file and not is_one_statement:
-                    cursor.execute(_TO_WRITE)
-                yield cursor
+                # Closed at once: one that an error keeps is closed by the garbage collector, in whatever thread that
+                # runs, and there it waits for the statement that now has the connection.
+                with closing(connection.cursor()) as cursor:
+                    if self._file and not is_one_statement:
+                        cursor.execute(_TO_WRITE)
+                    yield cursor
                 connection.commit()
             except BaseException:
                 try:

@@ -83,7 +83,7 @@ def _serve(folder: Path, parent: Connection, way: str) -> None:
         put(home, "APP_1")
         with connect(home) as redis:
             redis.save()
-        with serving(create_app(home, lambda _: a_model())) as live:
+        with serving(create_app(home, lambda _: a_model(), writes_apart=True)) as live:
             parent.send(live.port)
             outage = _outage_of(way, home, postgres)
             while parent.recv() != "end":

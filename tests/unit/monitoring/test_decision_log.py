@@ -1,7 +1,9 @@
+import gc
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +12,7 @@ import pytest
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.stored import StoredView
-from monitoring.decision_log import DecisionLog, DecisionRecord, Source
+from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Source
 from monitoring.log_database import decisions
 from monitoring.outcomes import Outcome, Outcomes
 
@@ -159,6 +161,32 @@ def test_a_log_that_was_taken_away_is_not_written_to(log, tmp_path):
     (tmp_path / "new folder" / "decisions.db").unlink()
     log.append(record(2))
     assert [row.decision_id for row in log.rows()] == [record(2).decision_id]
+
+
+def test_a_writer_that_waits_for_a_lock_holds_up_nobody_who_collects_garbage(log, tmp_path):
+    """What a failed commit leaves behind must not hold on to the connection that the next one waits with."""
+    log.append(record(1))
+    longest = 0.0
+    with closing(sqlite3.connect(tmp_path / "new folder" / "decisions.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        kept: list[Exception | None] = []
+
+        def fail_twice():
+            for number in (2, 3):
+                kept.extend(log.append_all([Entry.of(record(number))]))
+
+        writing = threading.Thread(target=fail_twice)
+        writing.start()
+        while writing.is_alive():
+            if kept:
+                knot = [kept.pop()]
+                knot.append(knot)  # garbage that only a collection finds, as of a request that was refused
+                del knot
+            begun = time.monotonic()
+            gc.collect()
+            longest = max(longest, time.monotonic() - begun)
+            time.sleep(0.05)
+    assert longest < 1.0  # a commit waits for 2 s
 
 
 def test_a_locked_log_says_so_and_works_again(log, tmp_path):
