@@ -67,7 +67,8 @@ def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> 
     for view in contract.views:
         held = stored.views[view.name]
         values = held.values if held.status == "PRESENT" else {}
-        if len(values) != len(view.features) or not given.keys().isdisjoint(values):  # by far the most are as they were
+        # By far the most are as they were: a bundle's plan and contract name the same features.
+        if len(values) != len(view.features) or not given.keys().isdisjoint(values):
             values = {spec.name: values.get(spec.name) for spec in view.features if spec.name not in given}
         sources[view.name] = Source(held.event_timestamp, values)
     asked: dict[str, Scalar | None] = {spec.name: None for spec in contract.request}

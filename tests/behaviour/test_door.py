@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import json
+import socket
+import struct
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -385,6 +388,34 @@ def test_decisions_asked_for_at_once_are_answered_in_order_and_whole(live):
     assert [name for name, *_ in answers] == [*names, "last"]
     assert [connection for _, connection, _ in answers] == [None] * len(names) + [b"close"]
     assert len({decision for *_, decision in answers}) == len(answers)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/health/live", "/nowhere"])
+def test_nothing_stays_of_a_connection_that_was_closed(live, path):
+    """The garbage collector of the service runs rarely, and a body of 4 MB must not wait for it."""
+    raw = request("GET" if path == "/health/live" else "POST", path, BODY, **JSON)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            with live.connect() as wire:
+                wire.sendall(raw)
+                read_answer(wire)
+        time.sleep(0.2)  # until the last is closed on the other side, too
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+
+
+def test_a_client_that_goes_before_its_answers_is_no_error_of_the_service(live, caplog):
+    with live.connect() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+        wire.sendall(request("POST", "/predict", BODY, **JSON) * 30)
+    time.sleep(0.3)
+    with live.connect() as wire:
+        wire.sendall(request("POST", "/predict", BODY, **JSON))
+        assert read_answer(wire).status == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_an_answer_to_head_has_no_body(live):

@@ -33,6 +33,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _got_on = False  # whether this piece held anything else
     _message_bytes = 0
     _is_deaf = False
+    _answered: Any = None  # the request whose turn it is
     _alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -42,9 +43,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self._alarm = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection; uvicorn tells nobody of it but the newest of its requests."""
         self._calm()
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a head that is not whole yet has only so much time and room."""
@@ -111,11 +119,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
         One write wakes the client once, and uvicorn's checks of each header are left out.
         """
-        cycle = self.cycle
-        # Whoever has others behind it is not the newest, which is the one that is known here.
-        if self.pipeline or cycle.response_started or cycle.disconnected or self.flow.write_paused:
-            return False
-        if cycle.scope["method"] == "HEAD":
+        cycle = self._answered
+        if cycle.response_started or cycle.disconnected or self.flow.write_paused or cycle.scope["method"] == "HEAD":
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False

@@ -68,6 +68,8 @@ class Visit:
         self.noted = journal.open_line()
         self.request_id = tame_id(self.headers.get(b"x-request-id"))
         state = scope.setdefault("state", {})
+        # Taken out: it leads back to the connection, and would keep it, with the body, until garbage is collected.
+        self._write_whole = state.pop(WHOLE, None)
         state[REQUEST_ID] = self.request_id
         state[CLIENT] = ""
 
@@ -94,8 +96,8 @@ class Visit:
         if hangs_up:
             headers.append((b"connection", b"close"))
         if message["type"] == WHOLE:
-            write = None if hangs_up else self.scope["state"].get(WHOLE)
-            if write is not None and write(self.status, headers, message["body"]):
+            write = self._write_whole
+            if write is not None and not hangs_up and write(self.status, headers, message["body"]):
                 return
             await self.send({"type": "http.response.start", "status": self.status, "headers": headers})
             await self.send({"type": "http.response.body", "body": message["body"], "more_body": False})
