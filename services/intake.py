@@ -22,6 +22,7 @@ from feature_repo.stores.events import Events, read_events
 from feature_repo.stores.push import KEPT, Pushed, append_events
 from feature_repo.stores.push import push as push_rows
 from services import embedded
+from services.store_config import write_feature_store_yaml
 from validation import last_good, quarantine
 from validation.gates import LOANS, SourceTable, check_events, check_sources, require_passed
 from validation.guard import Guard
@@ -226,9 +227,9 @@ def _redis_away(home: Home) -> str:
         except UnavailableError as error:
             if not home.redis:
                 raise  # without a port Feast cannot be configured
-            embedded.write_feature_store_yaml(home)
+            write_feature_store_yaml(home)
             return str(error)
-    embedded.write_feature_store_yaml(home)
+    write_feature_store_yaml(home)
     return ""
 
 

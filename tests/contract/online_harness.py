@@ -19,7 +19,7 @@ import redis
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float64
 
-from services.embedded import executable
+from services.redis_server import executable
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 END = datetime(2030, 1, 1, tzinfo=UTC)

