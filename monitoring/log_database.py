@@ -185,7 +185,8 @@ class LogDatabase:
             self._prepare()
             connection = self.engine.raw_connection()
             try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                with closing(connection.cursor()) as cursor:
+                    cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             finally:
                 connection.close()
 

@@ -132,7 +132,18 @@ def shut_down(port: int) -> None:
 
 
 def kill_own(folder: Path, port: int) -> bool:
-    """End the folder's server that no longer answers, if this system tells that the process is still that server."""
+    """End the folder's server that no longer answers, if this system tells that the process is still that server.
+
+    Returns
+    -------
+    bool
+        Whether it was ended.
+
+    Raises
+    ------
+    UnavailableError
+        If its port is still taken afterwards.
+    """
     pidfile = folder / f"redis-{port}.pid"
     try:
         number = int(pidfile.read_text(encoding="utf-8"))

@@ -42,4 +42,4 @@ class StoredFeatures(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_known(self) -> bool:
         """Whether any view holds the applicant."""
-        return not all([view.status == "MISSING" for view in self.views.values()])
+        return any(view.status != "MISSING" for view in self.views.values())

@@ -91,12 +91,13 @@ class Visit:
             await self.send(message)
             return
         self.status = message["status"]
+        # Once: after this answer the connection may be answering the next request.
+        write, self._write_whole = self._write_whole, None
         headers = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_ALWAYS]
         hangs_up = not self.heard and (self._hangs_up or self.announced > SPILL)  # nobody reads it to its end
         if hangs_up:
             headers.append((b"connection", b"close"))
         if message["type"] == WHOLE:
-            write = self._write_whole
             if write is not None and not hangs_up and write(self.status, headers, message["body"]):
                 return
             await self.send({"type": "http.response.start", "status": self.status, "headers": headers})
