@@ -246,7 +246,18 @@ def test_the_serving_process_knows_nothing_of_training_and_validation_tools():
     code = "import sys, services.scoring.app, services.scoring.server; print(*sorted(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     packages = {name.partition(".")[0] for name in run.stdout.split()}
-    foreign = {"feast", "mlflow", "pandas", "shap", "great_expectations", "whylogs", "sklearn", "matplotlib", "xgboost"}
+    foreign = {
+        "feast",
+        "typeguard",
+        "mlflow",
+        "pandas",
+        "shap",
+        "great_expectations",
+        "whylogs",
+        "sklearn",
+        "matplotlib",
+        "xgboost",
+    }
     assert packages & foreign == set()
 
 
