@@ -102,7 +102,7 @@ class DecisionLog:
     ----------
     url : str
         SQLAlchemy URL, ``sqlite:///<path>`` or ``postgresql://...``.
-    checkpoints : bool
+    is_busy : bool
         As for `LogDatabase`.
 
     Raises
@@ -111,8 +111,8 @@ class DecisionLog:
         If the URL is of another kind, or its driver is not installed.
     """
 
-    def __init__(self, url: str, checkpoints: bool = False) -> None:
-        self.database = LogDatabase(url, checkpoints)
+    def __init__(self, url: str, is_busy: bool = False) -> None:
+        self.database = LogDatabase(url, is_busy)
         self._insert = Insert(decisions, self.database.engine.dialect)
         self._insert_key = Insert(idempotency_keys, self.database.engine.dialect)
 

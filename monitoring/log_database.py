@@ -18,7 +18,9 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from feature_repo.errors import InputError, UnavailableError
 
 _BUSY_SECONDS = 2
-_MOST_PAGES = 8000  # of the write-ahead log, 32 MB, with which a commit copies them itself after all
+_PAGE = 8192  # bytes, of a log that is made anew: a decision fills most of one
+_MOST_PAGES = 4000  # of the write-ahead log, 32 MB, with which a commit copies them itself
+_CACHE_KIB = 16 * 1024  # holds the pages of the indexes that a commit touches: SQLite's own 2 MB do not
 _TO_WRITE = "BEGIN IMMEDIATE"
 """Who reads first and writes then is refused by SQLite at once, if another has written in between: wait beforehand."""
 MOST_TOGETHER = 128  # rows of 13 values in a statement, far from what either database takes
@@ -105,9 +107,9 @@ class LogDatabase:
     ----------
     url : str
         SQLAlchemy URL, ``sqlite:///<path>`` or ``postgresql://...``.
-    checkpoints : bool
-        Whether somebody calls `checkpoint` now and then. Else each commit that finds 4 MB in SQLite's write-ahead log
-        copies them into the database itself, which takes as long as ten commits.
+    is_busy : bool
+        Whether it is written to all the time. Then a commit copies SQLite's write-ahead log into the database only
+        where it finds 32 MB in it, and not 8, for that takes as long as ten commits: `checkpoint` may do so before.
 
     Raises
     ------
@@ -115,10 +117,10 @@ class LogDatabase:
         If the URL is of another kind, or its driver is not installed.
     """
 
-    def __init__(self, url: str, checkpoints: bool = False) -> None:
+    def __init__(self, url: str, is_busy: bool = False) -> None:
         self.engine = _engine(url)
-        if checkpoints and self.engine.dialect.name == "sqlite":
-            sa.event.listen(self.engine, "connect", _leave_checkpoints)
+        if is_busy and self.engine.dialect.name == "sqlite":
+            sa.event.listen(self.engine, "connect", _keep_busy)
         self._driver: Any = self.engine.dialect.loaded_dbapi
         self._name = self.engine.url.render_as_string(hide_password=True)
         database = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
@@ -272,14 +274,16 @@ def _begin(connection: sa.Connection) -> None:
 
 def _durable(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
+    cursor.execute(f"PRAGMA page_size={_PAGE}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
 
 
-def _leave_checkpoints(connection: Any, _record: Any) -> None:
+def _keep_busy(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA wal_autocheckpoint={_MOST_PAGES}")
+    cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     cursor.close()
 
 

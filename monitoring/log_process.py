@@ -48,7 +48,7 @@ def write_all(wire: socket.socket) -> None:
     url = inbox.take()
     if url is None:
         return
-    log = DecisionLog(url.decode(), checkpoints=True)
+    log = DecisionLog(url.decode(), is_busy=True)
     enough, since = threading.Event(), 0
     threading.Thread(target=_checkpoint, args=(log, enough), daemon=True).start()
     while True:

@@ -92,7 +92,7 @@ def run(home: Home, source: Path, target: Path, workers: int | None = None) -> B
     count = file.metadata.num_rows
     chosen = workers or os.cpu_count() or 1
     store = registry.open_store(home)
-    log = DecisionLog(home.decision_log_url)
+    log = DecisionLog(home.decision_log_url, is_busy=True)
     decided = 0
     try:
         log.ping()

