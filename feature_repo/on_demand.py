@@ -36,7 +36,7 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
     # tenth of the time that arrays take, and a million in as long as it takes to make arrays of lists.
     monthly_rate = 0.15 / 12
     names = ["purchase_amount", "term_months", "annual_income", "debt_to_income_ratio", "inflow_90d"]
-    rows = []
+    to_income, price_to_income, owed_after, to_inflow = [], [], [], []
     for amount, term, income, debt_to_income, inflow in zip(*[inputs[name] for name in names], strict=True):
         instalment = instalment_to_income = purchase_to_income = after = instalment_to_inflow = None
         if amount is not None and amount > 0:
@@ -51,12 +51,13 @@ def affordability(inputs: "dict[str, Column]") -> "dict[str, list[float | None]]
                 after = debt_to_income + instalment_to_income
         if instalment is not None and inflow is not None and inflow == inflow:
             instalment_to_inflow = instalment * 3 / max(inflow, 1.0)
-        rows.append((instalment_to_income, purchase_to_income, after, instalment_to_inflow))
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-    return dict(
-        zip(
-            ["instalment_to_income", "purchase_to_income", "debt_to_income_after", "instalment_to_inflow"],
-            columns,
-            strict=True,
-        )
-    )
+        to_income.append(instalment_to_income)
+        price_to_income.append(purchase_to_income)
+        owed_after.append(after)
+        to_inflow.append(instalment_to_inflow)
+    return {
+        "instalment_to_income": to_income,
+        "purchase_to_income": price_to_income,
+        "debt_to_income_after": owed_after,
+        "instalment_to_inflow": to_inflow,
+    }

@@ -79,7 +79,7 @@ def decide(
     critical = [violation for violation in violations if violation.level == "critical"]
     if critical and policy.guard.critical == "refuse":
         raise FieldProblem(*((violation.feature, f"stored value: {violation.message}") for violation in critical))
-    scored = model.scorer.score(model.scorable(values))
+    scored = model.scorer.score(values)
     weighed = _weigh(request, stored, inputs, values, scored, critical, model)
     is_approved, loan = weighed.recommendation == "APPROVED", weighed.loan
     low, high = scored.interval
@@ -97,7 +97,7 @@ def decide(
         explanation=_explain(scored.impacts, inputs),
         adverse_action_reasons=weighed.adverse,
         review_reasons=weighed.doubts,
-        confidence=policy.confidence_in(high - low, _absent_views(stored.views, scored.impacts, values, model)),
+        confidence=policy.confidence_in(high - low, _absent_views(stored.views, values, model)),
         probability_interval=scored.interval,
         guard=GuardResult(not violations, violations),
         freshness={
@@ -135,7 +135,7 @@ def _weigh(
     approval back: a decline does not hang on it.
     """
     policy = model.policy
-    unknown = _unknown(values, stored.views, scored.impacts, model)
+    unknown = _unknown(values, stored.views, model)
     is_sure = not critical and not unknown
     if rules := [rule for rule in policy.knock_out if rule.fires(values[rule.feature])]:
         can_counter = is_sure and offer.are_about_terms(rules, model)
@@ -161,58 +161,34 @@ def _weigh(
     return _Weighed("MANUAL_REVIEW" if doubts else "APPROVED", doubts=tuple(doubts), loan=loan)
 
 
-def _unknown(
-    values: Mapping[str, Scalar | None],
-    views: Mapping[str, StoredView],
-    impacts: Mapping[str, float],
-    model: ScoringModel,
-) -> list[str]:
-    """Return what the machine would have to know before it approves, in words.
-
-    Parameters
-    ----------
-    impacts : mapping of str to float
-        Its keys are the features that the model reads.
-    """
-    policy = model.policy
-    needed = [rule.feature for rule in policy.knock_out if rule.when_missing == "review"]
-    if policy.affordability.when_missing == "review":
-        needed.append(policy.affordability.income)
-    found = [f"{name} is not known" for name in dict.fromkeys(needed) if values[name] is None]
-    for evidence in policy.evidence:
-        for view in evidence.views:
-            features = model.views[view].features
-            if not any(spec.name in impacts for spec in features):
-                continue
-            if views[view].status != "PRESENT":
-                instead = [s.name for s in features if s.name in evidence.or_in_request and s.name in impacts]
-                if not instead or any(values[name] is None for name in instead):
-                    found.append(model.views[view].missing_reason or f"{view} is not there")
-            break
+def _unknown(values: Mapping[str, Scalar | None], views: Mapping[str, StoredView], model: ScoringModel) -> list[str]:
+    """Return what the machine would have to know before it approves, in words."""
+    found = [f"{name} is not known" for name in model.required if values[name] is None]
+    for proof in model.proofs:
+        if views[proof.view].status != "PRESENT":
+            instead = [values[name] for name in proof.instead]
+            if not instead or None in instead:
+                found.append(proof.otherwise)
     return found
 
 
 def _explain(impacts: Mapping[str, float], inputs: Inputs) -> tuple[Explained, ...]:
     """Return the features that weigh most, either way; one without any impact explains nothing."""
-    weights = {name: abs(impact) for name, impact in impacts.items() if impact}
-    weightiest = sorted(weights, key=weights.__getitem__, reverse=True)[:_EXPLAINED]
+    names, weights = list(impacts), list(map(abs, impacts.values()))
     explained = []
-    for name in weightiest:
+    for weight in sorted(weights, reverse=True)[:_EXPLAINED]:
+        if not weight:
+            break
+        place = weights.index(weight)
+        weights[place] = 0.0  # of equal ones, the next is another
+        name = names[place]
         source, event = inputs.origin(name)
         direction: Literal["increases", "decreases"] = "increases" if impacts[name] > 0 else "decreases"
         explained.append(Explained(name, inputs.values[name], impacts[name], direction, source, maybe_iso(event)))
     return tuple(explained)
 
 
-def _absent_views(
-    views: Mapping[str, StoredView],
-    impacts: Mapping[str, float],
-    values: Mapping[str, Scalar | None],
-    model: ScoringModel,
-) -> int:
+def _absent_views(views: Mapping[str, StoredView], values: Mapping[str, Scalar | None], model: ScoringModel) -> int:
     """Count the views that the model reads, that were not there and that the request did not make up for."""
-    return sum(
-        view.status != "PRESENT"
-        and any(spec.name in impacts and values[spec.name] is None for spec in model.views[name].features)
-        for name, view in views.items()
-    )
+    absent = [name for name, view in views.items() if view.status != "PRESENT"]
+    return sum(any(values[read] is None for read in model.read[name]) for name in absent)

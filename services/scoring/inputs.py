@@ -76,15 +76,16 @@ def gather(request: LoanRequest, stored: StoredFeatures, contract: Contract) -> 
     inputs = Inputs.of(sources)
     derived = derive(inputs.values)
     for spec in contract.on_demand:
-        value = inputs.values[spec.name] = derived[spec.name]
-        sources.setdefault(spec.view, Source(None, {})).values[spec.name] = value
+        if spec.view not in sources:
+            sources[spec.view] = Source(None, {})
+        sources[spec.view].values[spec.name] = inputs.values[spec.name] = derived[spec.name]
     return inputs
 
 
 def derive(values: Mapping[str, Scalar | None]) -> dict[str, float | None]:
     """Return the on-demand features of one applicant, by the same function as in training."""
     columns: dict[str, Sequence[float | None]] = {name: [_number(values.get(name))] for name in _TYPICAL}
-    return {name: column[0] for name, column in affordability(columns).items()}
+    return {name: value for name, (value,) in affordability(columns).items()}
 
 
 def dependencies(on_demand: tuple[FeatureSpec, ...]) -> dict[str, tuple[str, ...]]:

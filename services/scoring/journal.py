@@ -39,8 +39,8 @@ class JsonLines(logging.Formatter):
 
     def line(self, created: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> str:
         """Return the line of what was created at a time, seconds since 1970."""
-        head = {"time": self._instant(created), "level": level, "logger": logger, "message": message}
-        return msgspec.json.encode(head | fields, enc_hook=str).decode()
+        whole = {"time": self._instant(created), "level": level, "logger": logger, "message": message, **fields}
+        return msgspec.json.encode(whole, enc_hook=str).decode()
 
     def _instant(self, created: float) -> str:
         second = int(created)

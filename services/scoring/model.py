@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from feature_repo.contract import Contract, FeatureSpec, ViewSpec
+from feature_repo.errors import InputError
 from feature_repo.stores.plan import OnlinePlan
 from services.scoring.inputs import dependencies
 from services.scoring.loan_request import RequestReader
@@ -15,15 +16,37 @@ from services.scoring.schemas import ModelName
 from training.scorer import Scored
 from validation.guard import Guard
 
-T = TypeVar("T")
-
 
 class Scores(Protocol):
     """What a decision asks of a model."""
 
-    def score(self, values: Mapping[str, Any]) -> Scored:
-        """Score one applicant from feature values, missing ones None."""
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that it reads, those of the impacts."""
         ...
+
+    def score(self, values: Mapping[str, Any]) -> Scored:
+        """Score one applicant from feature values, missing ones None; what it does not read is ignored."""
+        ...
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What has to be known of a view before the machine approves.
+
+    Parameters
+    ----------
+    view : str
+        Must be PRESENT.
+    instead : tuple of str
+        Features that make up for it if all of them are known; none if there are none.
+    otherwise : str
+        What is told where it is not there.
+    """
+
+    view: str
+    instead: tuple[str, ...]
+    otherwise: str
 
 
 @dataclass(frozen=True)
@@ -38,8 +61,12 @@ class ScoringModel:
         Every stored view by name.
     needs : dict of str to tuple of str
         Inputs of each on-demand feature.
-    scored : tuple of str
-        Features that the scorer is given, in contract order.
+    read : dict of str to tuple of str
+        Features that the scorer reads, by stored view.
+    required : tuple of str
+        Features that the policy has to know before the machine approves.
+    proofs : tuple of Proof
+        What it has to know besides.
     """
 
     name: ModelName
@@ -52,11 +79,9 @@ class ScoringModel:
     specs: dict[str, FeatureSpec]
     views: dict[str, ViewSpec]
     needs: dict[str, tuple[str, ...]]
-    scored: tuple[str, ...]
-
-    def scorable(self, values: Mapping[str, T]) -> dict[str, T]:
-        """Return what the scorer is given of the values of all features."""
-        return dict(zip(self.scored, map(values.__getitem__, self.scored), strict=True))
+    read: dict[str, tuple[str, ...]]
+    required: tuple[str, ...]
+    proofs: tuple[Proof, ...]
 
 
 def assemble(
@@ -77,10 +102,15 @@ def assemble(
     Raises
     ------
     InputError
-        If the policy is wrong, or does not fit the contract.
+        If the policy is wrong or does not fit the contract, or the scorer reads what is no model feature of it.
     """
     rules = load_policy(policy)
     rules.check_contract(contract)
+    features = frozenset(scorer.features)
+    if strange := sorted(features.difference(spec.name for spec in contract.model_features)):
+        raise InputError(f"the model reads {', '.join(strange)}, not among the model features of {contract.service}")
+    views = {view.name: view for view in contract.views}
+    read = {name: tuple(spec.name for spec in view.features if spec.name in features) for name, view in views.items()}
     return ScoringModel(
         name=name,
         contract=contract,
@@ -90,7 +120,26 @@ def assemble(
         guard=guard or Guard(contract.features),
         requests=RequestReader(contract, rules),
         specs={spec.name: spec for spec in contract.features},
-        views={view.name: view for view in contract.views},
+        views=views,
         needs=dependencies(contract.on_demand),
-        scored=tuple(spec.name for spec in contract.model_features),
+        read=read,
+        required=_required(rules),
+        proofs=tuple(_proofs(rules, views, read)),
     )
+
+
+def _required(policy: Policy) -> tuple[str, ...]:
+    names = [rule.feature for rule in policy.knock_out if rule.when_missing == "review"]
+    if policy.affordability.when_missing == "review":
+        names.append(policy.affordability.income)
+    return tuple(dict.fromkeys(names))
+
+
+def _proofs(policy: Policy, views: Mapping[str, ViewSpec], read: Mapping[str, tuple[str, ...]]) -> Iterator[Proof]:
+    """Yield for each rule of evidence the first of its views that the model reads at all."""
+    for evidence in policy.evidence:
+        for view in evidence.views:
+            if read[view]:
+                instead = tuple(name for name in read[view] if name in evidence.or_in_request)
+                yield Proof(view, instead, views[view].missing_reason or f"{view} is not there")
+                break

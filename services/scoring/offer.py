@@ -148,7 +148,7 @@ def _approved(amount: int, term: int, values: Mapping[str, Scalar | None], model
         changed |= {spec.name: derived[spec.name] for spec in model.contract.on_demand}
         if any(rule.fires(changed[rule.feature]) for rule in policy.knock_out):
             return None
-        pd = model.scorer.score(model.scorable(changed)).pd
+        pd = model.scorer.score(changed).pd
         if policy.recommend(pd) != "APPROVED":
             return None
         loan = policy.price(amount, term, pd)

@@ -95,7 +95,9 @@ class Door:
             self._under_way.remove(visit)
             if visit.held:
                 self._bodies.forget(visit)
-            self._record(visit)
+            seconds = time.perf_counter() - visit.begun
+            # Whoever else is answered in this turn of the event loop need not wait for it.
+            asyncio.get_running_loop().call_soon(self._record, visit, seconds)
 
     async def _serve(self, visit: Visit, receive: Receive) -> None:
         policy = self._policy
@@ -126,8 +128,7 @@ class Door:
         finally:
             self._answering -= counts
 
-    def _record(self, visit: Visit) -> None:
-        seconds = time.perf_counter() - visit.begun
+    def _record(self, visit: Visit, seconds: float) -> None:
         method = visit.scope["method"]
         route = visit.entrance.template if visit.entrance else NOWHERE
         self._metrics.answered(method, route, visit.status, seconds)
@@ -139,8 +140,9 @@ class Door:
                 "status": visit.status,
                 "ms": round(seconds * 1000, 3),
                 "key": visit.key.id if visit.key else None,
+                **visit.noted,
             }
-            journal.tell(line | visit.noted)
+            journal.tell(line)
 
     def _admit(self, visit: Visit) -> Entrance:
         scope, policy = visit.scope, self._policy

@@ -94,13 +94,14 @@ class LinearScorer:
     )
     missing: dict[str, float] = field(default_factory=dict)
     width: float = 0.02
+    features: tuple[str, ...] = tuple(spec.name for spec in CONTRACT.model_features)
 
     def score(self, values: Mapping[str, Any]) -> Scored:
         impacts = {
             name: self.missing.get(name, 0.0)
-            if value is None
-            else self.weights.get(name, 0.0) * (0.0 if isinstance(value, str) else float(value))
-            for name, value in values.items()
+            if values[name] is None
+            else self.weights.get(name, 0.0) * (0.0 if isinstance(values[name], str) else float(values[name]))
+            for name in self.features
         }
         pd = probability(self.base + sum(impacts.values()))
         return Scored(pd, (max(pd - self.width / 2, 0.0), min(pd + self.width / 2, 1.0)), self.base, impacts)
