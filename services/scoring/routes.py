@@ -158,7 +158,7 @@ async def prometheus(metrics: NamedDependency[Metrics]) -> Response[bytes]:
 @get("/health", tags=["health"])
 async def health(service: NamedDependency[ScoringService]) -> Health:
     """Tell a person what the service stands on; 200 as long as it answers."""
-    return await service.health()
+    return await service.condition.health()
 
 
 @get("/health/live", tags=["health"])
@@ -170,7 +170,7 @@ async def live() -> dict[str, str]:
 @get("/health/ready", tags=["health"], responses=problems(s503="What is not there, by name"))
 async def ready(service: NamedDependency[ScoringService]) -> Health:
     """Tell whether the service can decide."""
-    found = await service.health()
+    found = await service.condition.health()
     faults = {name: result for name, result in found.checks.items() if result != "ok"}
     if faults:
         raise NotReady(faults)

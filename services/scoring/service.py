@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar
 
-from feature_repo.errors import CandorError, InputError, UnavailableError
+from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
 from feature_repo.stores.online import OnlineReader
 from feature_repo.stores.plan import OnlinePlan
@@ -20,15 +20,16 @@ from monitoring.outcomes import Outcome, Outcomes, Taken
 from services.scoring import journal
 from services.scoring.champion import ChampionFollower, Load, LoadChallenge, load_challenge, load_champion
 from services.scoring.clock import HomeClock
+from services.scoring.condition import Condition
 from services.scoring.decider import Decider
 from services.scoring.errors import UnknownError
 from services.scoring.idempotency import Once, read_key
 from services.scoring.loan_request import WITHOUT_A_MODEL
-from services.scoring.metrics import Counts, Metrics
+from services.scoring.metrics import Metrics
 from services.scoring.notices.lender import load_lender
 from services.scoring.notices.notice import Notice, notice_of
 from services.scoring.replay import CitedModels, Replayed, replay
-from services.scoring.schemas import ApplicantFeatures, Health, StoredViewAnswer, iso, maybe_iso
+from services.scoring.schemas import ApplicantFeatures, StoredViewAnswer, iso, maybe_iso
 
 _LOG_DEADLINE = 5.0
 _READERS = 2
@@ -84,7 +85,6 @@ class ScoringService:
     ) -> None:
         self._home = home
         self._metrics = metrics or Metrics()
-        self._metrics.gauges = self._gauges
         self._champion = ChampionFollower(home, load, challenge)
         self._clock = HomeClock(home)
         self._log = DecisionLog(home.decision_log_url)
@@ -96,6 +96,9 @@ class ScoringService:
         self._cited = CitedModels(home)
         self._connected: OnlineReader | None = None
         self._decider = Decider(self._champion, self._clock, self._store, self._metrics)
+        self.condition = Condition(self._champion, self._clock, self._store, self._writer, self._ping_log)
+        """What it stands on."""
+        self._metrics.gauges = self.condition.gauges
         if home.redis:
             self._store()
 
@@ -228,43 +231,12 @@ class ScoringService:
         """
         return await self._ask_log(lambda: self._outcomes.store(given))
 
-    async def health(self) -> Health:
-        """Check the model, the store and the log."""
-        checks: dict[str, str] = {}
-        model = None
-        try:
-            model = await self._champion.current()
-            checks["model"] = "ok"
-        except UnavailableError as error:
-            checks["model"] = str(error)
-        for name, check in (("clock", self._check_clock), ("store", self._ping_store), ("log", self._ping_log)):
-            try:
-                await check()
-                checks[name] = "ok"
-            except CandorError as error:
-                checks[name] = str(error)
-        whole = all(result == "ok" for result in checks.values())
-        refused = {"champion": self._champion.refused, "challenger": self._champion.refused_challenger}
-        warnings = {name: reason for name, reason in refused.items() if reason}
-        return Health("ok" if whole else "degraded", checks, model.name if model else None, warnings)
-
     def _count(self, records: Sequence[DecisionRecord], begun: float, decided: float) -> None:
         done = perf_counter()
         self._metrics.took("log", done - decided)
         self._metrics.took("total", done - begun)
         for record in records:
             self._metrics.decided(record)
-
-    def _gauges(self) -> dict[str, Counts]:
-        gauges: dict[str, Counts] = {
-            "log_waiting": [((), self._writer.waiting)],
-            "store_breaker_open": [((), int(self._connected is not None and self._connected.is_given_up))],
-            "champion_refused": [((), int(bool(self._champion.refused)))],
-            "challenger_refused": [((), int(bool(self._champion.refused_challenger)))],
-        }
-        if model := self._champion.loaded:
-            gauges["model_info"] = [((model.name.name, model.name.version, model.name.bundle), 1)]
-        return gauges
 
     def body_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of a request body, as far as the model in service tells it."""
@@ -275,7 +247,7 @@ class ScoringService:
         """Load the model, if there is one, and start the log's writer, before the first request asks for them."""
         if self._process:
             self._process.start()
-        await self.health()
+        await self.condition.health()
 
     async def close(self) -> None:
         """Finish what is being logged and close all connections."""
@@ -285,15 +257,7 @@ class ScoringService:
         if self._connected:
             await self._connected.close()
 
-    async def _check_clock(self) -> None:
-        self._clock.now()
-
-    async def _ping_store(self) -> None:
-        await self._store().ping()
-
     async def _ping_log(self) -> None:
-        if fault := self._writer.fault:
-            raise UnavailableError(str(fault))
         await self._ask_log(self._log.ping)
 
     def _store(self) -> OnlineReader:

@@ -15,7 +15,7 @@ from services.scoring.app import create_app
 from services.scoring.door.keys import KeyFile
 from services.scoring.door.policy import DoorPolicy
 from services.scoring.metrics import Metrics
-from tests.unit.services.harness import GOOD, a_home, a_model, promote, put
+from tests.unit.services.harness import GOOD, LinearScorer, a_home, a_model, promote, put
 
 REQUEST = {"applicant_id": "SECRET_APPLICANT", "purchase_amount": 3517.25, "term_months": 12, "annual_income": 61234.5}
 
@@ -164,7 +164,7 @@ def test_a_request_is_one_line_that_names_the_decision_and_nobody(home, log):
 
 
 def test_an_error_of_our_own_is_in_the_log_with_its_trace_and_request(home, log):
-    class Broken:
+    class Broken(LinearScorer):
         def score(self, values):
             raise RuntimeError("secret of the house")
 
