@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import runpy
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -44,11 +45,30 @@ def load_definitions(home: Home) -> list[Any]:
     -------
     list
         Entities, sources, views and services in the order of the file.
+
+    Raises
+    ------
+    InputError
+        If they cannot be made: it names the line.
     """
+    path = REPO_PATH / "definitions.py"
     kinds = (Entity, FileSource, PushSource, FeatureView, OnDemandFeatureView, FeatureService)
     with _environment(home):
-        names = runpy.run_path(str(REPO_PATH / "definitions.py"))
+        try:
+            names = runpy.run_path(str(path))
+        except UnavailableError:
+            raise
+        except Exception as error:  # whatever Feast, or Python, says of what people write there
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{path.parent.name}/{path.name}:{_line_in(path, error)}: {reason}") from error
     return [value for value in names.values() if isinstance(value, kinds)]
+
+
+def _line_in(path: Path, error: Exception) -> int:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 0
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return next(filter(None, reversed(lines)), 0)
 
 
 def table_specs(home: Home) -> dict[str, tuple[FeatureSpec, ...]]:

@@ -159,3 +159,22 @@ def test_sources_are_those_of_the_home_asked_for(home):
     other = Home(root=Path("/elsewhere"))
     paths = {thing.path for thing in registry.load_definitions(other) if hasattr(thing, "path")}
     assert paths == {other.source_glob(table) for table in registry.table_specs(home)}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\n\nFeatureView(name='a', source=SOURCE, ttl=5)", r':4: argument "ttl" \(int\) did not match any element'),
+        ("def view():\n    return FeatureView(nam='a')\n\nview()", r":3: .*unexpected keyword argument 'nam'"),
+        ("name = (", r":2: '\(' was never closed"),
+        ("import nothing_of_that_name", r":2: No module named 'nothing_of_that_name'"),
+        ("raise ValueError", r":2: ValueError"),
+    ],
+)
+def test_a_mistake_in_the_definitions_is_told_with_its_line(home, tmp_path, monkeypatch, text, told):
+    head = "from feast import FeatureView, FileSource; SOURCE = FileSource(path='a.parquet', timestamp_field='at')\n"
+    (tmp_path / "definitions.py").write_text(head + text)
+    monkeypatch.setattr(registry, "REPO_PATH", tmp_path)
+    with pytest.raises(InputError, match=f"^{tmp_path.name}/definitions.py{told}") as raised:
+        registry.load_definitions(home)
+    assert "\n" not in str(raised.value)

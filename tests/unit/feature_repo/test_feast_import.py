@@ -26,13 +26,14 @@ for make in (
     lambda: FileSource(path=1),
     lambda: PushSource(name="a", batch_source=2),
     lambda: FeatureService(name="a", features="b"),
+    lambda: FeatureView(name="a", source=source).with_join_key_map(["b"]),
 ):
     try:
         make()
     except Exception as error:
         print(type(error).__name__, str(error).partition(" (")[0])
 """
-    wrong = ["ttl", "dtype", "name", "path", "batch_source", "features"]
+    wrong = ["ttl", "dtype", "name", "path", "batch_source", "features", "join_key_map"]
     assert told(tmp_path, program) == [f'TypeCheckError argument "{name}"' for name in wrong]
 
 
@@ -58,4 +59,23 @@ for call in (Own().twice, twice):
 functions = {name: one.__code__ for name, one in vars(FeatureView).items() if inspect.isfunction(one)}
 print([name for name, code in functions.items() if any("typeguard" in one for one in code.co_names)])
 """
-    assert told(tmp_path, program) == ["checked", "checked", "['__init__']"]
+    assert told(tmp_path, program) == ["checked", "checked", "['__init__', 'with_join_key_map']"]
+
+
+def test_the_import_of_feast_passes_by_those_who_find_modules_too(tmp_path):
+    program = """
+import importlib.util
+from importlib.abc import MetaPathFinder
+
+class Other(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "feast":
+            print("asked")
+
+sys.meta_path.insert(1, Other())
+importlib.reload(feature_repo)
+print(sum(type(finder).__name__ == "_BeforeFeast" for finder in sys.meta_path))
+sys.modules["typeguard"] = None
+print(importlib.util.find_spec("feast") is not None)
+"""
+    assert told(tmp_path, program) == ["1", "asked", "True"]

@@ -67,6 +67,13 @@ def test_what_is_not_finite_is_missing_and_so_is_a_column_without_any_value():
     assert all(one.views["profile"].values[name] is None for one in found for name in ("years", "verified", "home"))
 
 
+def test_applicants_may_come_as_a_dictionary():
+    table = joined([NOW] * 3, **{name: pa.array([None] * 3, pa.float64()) for name in KINDS})
+    names = pa.array(["A1", None, "A2"]).dictionary_encode()
+    found = stored_of(PLAN, table.set_column(0, "applicant_id", names))
+    assert [one.applicant_id for one in found] == ["A1", None, "A2"]
+
+
 def test_events_that_are_missing_or_old_say_so():
     columns = {name: pa.array([None] * 3, pa.float64()) for name in ("ratio", "years")}
     columns |= {"verified": pa.array([True] * 3), "home": pa.array(["OWN"] * 3)}
