@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from feature_repo.errors import InputError, UnavailableError
 from monitoring.decision_record import DecisionRecord, Shadow, Source
-from monitoring.log_database import MOST_TOGETHER, Insert, LogDatabase, decisions, idempotency_keys
+from monitoring.log_database import MOST_TOGETHER, Insert, LogDatabase
+from monitoring.log_tables import decisions, idempotency_keys
 
 __all__ = ["COLUMNS", "DecisionLog", "DecisionRecord", "Entry", "Key", "KeyTakenError", "Kept", "Shadow", "Source"]
 

@@ -1,4 +1,4 @@
-"""The database of the decision log: its tables, how it is opened, and what its faults are called.
+"""The database of the decision log: how it is opened and written to, and what its faults are called.
 
 SQLite (write-ahead log, every commit flushed to disk) or PostgreSQL, by URL.
 """
@@ -16,49 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from feature_repo.errors import InputError, UnavailableError
+from monitoring.log_tables import metadata
 
 _BUSY_SECONDS = 2
 _PAGE = 8192  # bytes, of a log that is made anew: a decision fills most of one
-_MOST_PAGES = 4000  # of the write-ahead log, 32 MB, with which a commit copies them itself
+_MOST_AHEAD = 32_000_000  # bytes of the write-ahead log that a commit copies by itself
 _CACHE_KIB = 16 * 1024  # holds the pages of the indexes that a commit touches: SQLite's own 2 MB do not
 _TO_WRITE = "BEGIN IMMEDIATE"
 """Who reads first and writes then is refused by SQLite at once, if another has written in between: wait beforehand."""
 MOST_TOGETHER = 128  # rows of 13 values in a statement, far from what either database takes
-
-metadata = sa.MetaData()
-decisions = sa.Table(
-    "decisions",
-    metadata,
-    sa.Column("decision_id", sa.String(36), primary_key=True),
-    sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False, index=True),
-    sa.Column("as_of", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("applicant_id", sa.String(128), nullable=False, index=True),
-    sa.Column("bundle", sa.String(71), nullable=False),
-    sa.Column("model_version", sa.String(64), nullable=False),
-    sa.Column("policy_version", sa.String(64), nullable=False),
-    sa.Column("candor_version", sa.String(64), nullable=False),
-    sa.Column("arm", sa.String(16), nullable=False),
-    sa.Column("recommendation", sa.String(16), nullable=False),
-    sa.Column("pd", sa.Float(53), nullable=False),
-    sa.Column("score", sa.Integer, nullable=False),
-    sa.Column("record", sa.Text, nullable=False),
-)
-idempotency_keys = sa.Table(
-    "idempotency_keys",
-    metadata,
-    sa.Column("client", sa.String(128), primary_key=True),
-    sa.Column("idempotency_key", sa.String(255), primary_key=True),
-    sa.Column("request_hash", sa.String(64), nullable=False),
-    sa.Column("decision_id", sa.String(36), nullable=False),
-)
-outcomes = sa.Table(
-    "outcomes",
-    metadata,
-    sa.Column("decision_id", sa.String(36), primary_key=True),
-    sa.Column("observed_at", sa.DateTime(timezone=True), primary_key=True),
-    sa.Column("outcome", sa.String(16), nullable=False),
-    sa.Column("loaded_at", sa.DateTime(timezone=True), nullable=False),
-)
 
 
 class Insert:
@@ -109,7 +75,7 @@ class LogDatabase:
         SQLAlchemy URL, ``sqlite:///<path>`` or ``postgresql://...``.
     is_busy : bool
         Whether it is written to all the time. Then a commit copies SQLite's write-ahead log into the database only
-        where it finds 32 MB in it, and not 8, for that takes as long as ten commits: `checkpoint` may do so before.
+        from 32 MB on, and not from 1,000 pages, for that takes as long as ten commits: `checkpoint` may do so before.
 
     Raises
     ------
@@ -282,7 +248,8 @@ def _durable(connection: Any, _record: Any) -> None:
 
 def _keep_busy(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA wal_autocheckpoint={_MOST_PAGES}")
+    page = cursor.execute("PRAGMA page_size").fetchone()[0]  # of an older log, another
+    cursor.execute(f"PRAGMA wal_autocheckpoint={_MOST_AHEAD // page}")
     cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     cursor.close()
 

@@ -15,7 +15,8 @@ import msgspec
 import sqlalchemy as sa
 
 from feature_repo.errors import UnavailableError
-from monitoring.log_database import LogDatabase, decisions
+from monitoring.log_database import LogDatabase
+from monitoring.log_tables import decisions
 
 PAGE = 10_000
 """Decisions of one transaction."""

@@ -18,8 +18,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from feature_repo.errors import UnavailableError
-from monitoring.log_database import decisions, outcomes
 from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
+from monitoring.log_tables import decisions, outcomes
 from monitoring.outcomes import counted_at
 from monitoring.pace import rest
 from monitoring.plain_columns import Plain, plain_values

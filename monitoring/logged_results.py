@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import UnavailableError
 from feature_repo.stores.stored import Status
-from monitoring.log_database import decisions, outcomes
 from monitoring.log_reader import AT_ONCE, PAGE, LogReader, Mark, beyond, utc
+from monitoring.log_tables import decisions, outcomes
 from monitoring.outcomes import counted_at
 from monitoring.pace import rest
 

@@ -10,7 +10,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from monitoring.log_database import LogDatabase, decisions, outcomes
+from monitoring.log_database import LogDatabase
+from monitoring.log_tables import decisions, outcomes
 
 _HOW = "; if that was a mistake, report WITHDRAWN, observed later, and after it what is right"
 _CHUNK = 500  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import UnavailableError
 from feature_repo.home import Home
-from monitoring.log_database import decisions
 from monitoring.log_reader import AT_ONCE, LogReader, utc
+from monitoring.log_tables import decisions
 from monitoring.logged_inputs import inputs_of
 from training.champion import Candidate
 from training.dataset import Dataset

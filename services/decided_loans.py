@@ -23,7 +23,8 @@ import sqlalchemy as sa
 from feature_repo.contract import FeatureSpec, Kind
 from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
-from monitoring.log_database import LogDatabase, decisions, outcomes
+from monitoring.log_database import LogDatabase
+from monitoring.log_tables import decisions, outcomes
 from monitoring.outcomes import counted_at
 from training.loans import DecidedHere
 from validation.gates import require_passed, run_gate_setting_aside

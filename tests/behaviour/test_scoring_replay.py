@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 
 from feature_repo.errors import UnavailableError
 from monitoring.decision_log import DecisionLog
-from monitoring.log_database import decisions
+from monitoring.log_tables import decisions
 from services.cli import cli
 from services.scoring.app import create_app
 from services.scoring.replay import CitedModels, replay_all

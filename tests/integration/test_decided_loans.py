@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from feature_repo.home import Home, HomeState
 from monitoring.decision_log import DecisionLog
-from monitoring.log_database import decisions as log_table
+from monitoring.log_tables import decisions as log_table
 from services import embedded, intake, labels, pipeline, present
 from services.asked_here import asked_here
 from services.reproduce import rebuild, reproduce

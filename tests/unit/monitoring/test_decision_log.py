@@ -13,7 +13,7 @@ import pytest
 from feature_repo.errors import InputError, UnavailableError
 from feature_repo.stores.stored import StoredView
 from monitoring.decision_log import DecisionLog, DecisionRecord, Entry, Source
-from monitoring.log_database import decisions
+from monitoring.log_tables import decisions
 from monitoring.outcomes import Outcome, Outcomes
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
@@ -88,9 +88,11 @@ def test_a_log_of_other_pages_stays_as_it_is(log, url, tmp_path):
     log.close()
     with closing(sqlite3.connect(path)) as database:
         database.executescript("PRAGMA journal_mode=DELETE; PRAGMA page_size=4096; VACUUM")
-    for is_busy in (False, True):
+    for is_busy, pages in ((False, 1000), (True, 32_000_000 // 4096)):
         again = DecisionLog(url, is_busy)
         again.append(record(1 + is_busy))
+        with again.database.write() as cursor:
+            assert cursor.execute("PRAGMA wal_autocheckpoint").fetchone() == (pages,)
         assert [row.decision_id for row in again.rows()] == [record(n).decision_id for n in range(2 + is_busy)]
         again.close()
     assert pages_of(path) == 4096

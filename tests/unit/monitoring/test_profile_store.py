@@ -13,7 +13,7 @@ from feature_repo.errors import InputError, UnavailableError
 from feature_repo.home import Home
 from monitoring import logged_inputs, profile_index, profile_store
 from monitoring.decision_log import DecisionLog, Entry, Source
-from monitoring.log_database import decisions
+from monitoring.log_tables import decisions
 from monitoring.logged_inputs import LoggedInputs
 from monitoring.logged_profile import profile_window
 from monitoring.outcomes import Outcome, Outcomes

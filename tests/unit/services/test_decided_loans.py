@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
 from monitoring.decision_log import DecisionLog, Source
-from monitoring.log_database import outcomes
+from monitoring.log_tables import outcomes
 from monitoring.outcomes import Outcome, Outcomes
 from services import decided_loans
 from tests.unit.monitoring.test_decision_log import DAY, START, record

@@ -18,7 +18,7 @@ from feature_repo.errors import GateError, UnavailableError
 from feature_repo.home import Home
 from monitoring.banding import profile_scored
 from monitoring.decision_log import DecisionLog
-from monitoring.log_database import decisions
+from monitoring.log_tables import decisions
 from monitoring.outcomes import Outcome, Outcomes
 from monitoring.profiles import write_profile
 from services import monitor, present_monitor
