@@ -10,7 +10,7 @@ import pytest
 from feast import FileSource
 
 from feature_repo.errors import UnavailableError
-from feature_repo.stores import gather
+from feature_repo.stores import gather, in_order
 from feature_repo.stores.offline_source import FILE_BITS, open_source
 from feature_repo.stores.offline_stop import Stop
 
@@ -165,7 +165,7 @@ def test_more_text_than_an_array_can_hold_comes_in_chunks(tmp_path, monkeypatch,
         source = opened(tmp_path, connection)
         asked = (connection, source, ["text"], rows, rids, lambda: pytest.fail("DuckDB reads"), 5000, Stop())
         (whole,) = gather.gather(*asked)
-        monkeypatch.setattr(gather, "_MOST_TEXT", most := 4 * COUNT)
+        monkeypatch.setattr(in_order, "_MOST_TEXT", most := 4 * COUNT)
         (chunked,) = gather.gather(*asked)
     assert chunked.type == whole.type == pa.string()
     assert chunked.num_chunks > 1
