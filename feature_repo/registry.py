@@ -6,7 +6,7 @@ import hashlib
 import os
 import runpy
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,9 @@ from feature_repo.home import REPO_PATH, Home
 from feature_repo.schema import derived_specs, spec_of
 
 DUCKDB_TYPES: dict[Kind, str] = {"number": "DOUBLE", "count": "BIGINT", "flag": "BOOLEAN", "category": "VARCHAR"}
+
+_ENTITY = "applicant"
+_LONGEST = 500  # characters of what somebody else's error says
 
 
 @contextmanager
@@ -56,19 +59,50 @@ def load_definitions(home: Home) -> list[Any]:
     with _environment(home):
         try:
             names = runpy.run_path(str(path))
+            declared = [value for value in names.values() if isinstance(value, kinds)]
+            _check(declared)
         except UnavailableError:
             raise
-        except Exception as error:  # whatever Feast, or Python, says of what people write there
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{path.parent.name}/{path.name}:{_line_in(path, error)}: {reason}") from error
-    return [value for value in names.values() if isinstance(value, kinds)]
+        except (Exception, SystemExit) as error:  # whatever Feast, or Python, says of what people write there
+            raise InputError(f"{_place(path, error)}: {_said(error)}") from error
+    return declared
 
 
-def _line_in(path: Path, error: Exception) -> int:
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno or 0
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return next(filter(None, reversed(lines)), 0)
+def _check(declared: Sequence[Any]) -> None:
+    """Refuse views that Feast takes and that say too little, or that it refuses without a word of where they are."""
+    views = [thing for thing in declared if isinstance(thing, FeatureView | OnDemandFeatureView)]
+    names = [view.name for view in views]
+    for view in views:
+        if names.count(view.name) > 1:
+            raise ValueError(f"two views are called {view.name!r}")
+        if isinstance(view, OnDemandFeatureView):
+            derived_specs(view.tags or {})
+            continue
+        if _ENTITY not in view.entities:
+            raise ValueError(f"view {view.name}: its entities have to be the applicant's, and are {view.entities}")
+        for field in view.features:
+            spec_of(field, view.name)
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """Return the file and line of an error in the definitions: of theirs, or of a module beside them."""
+    beside = str(path.parent) + os.sep
+    at: tuple[str, int | None] = (str(path), None)
+    if isinstance(error, SyntaxError) and (error.filename or "").startswith(beside):
+        at = (error.filename or "", error.lineno)
+    else:
+        for frame in traceback.extract_tb(error.__traceback__):
+            if frame.filename == str(path) or (frame.filename.startswith(beside) and frame.name == "<module>"):
+                at = (frame.filename, frame.lineno)
+    name = f"{path.parent.name}/{Path(at[0]).relative_to(path.parent)}"
+    return f"{name}:{at[1]}" if at[1] else name
+
+
+def _said(error: BaseException) -> str:
+    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:_LONGEST]
+    is_bare = isinstance(error, LookupError | SystemExit) or not line
+    return ": ".join(filter(None, [type(error).__name__, line])) if is_bare else line
 
 
 def table_specs(home: Home) -> dict[str, tuple[FeatureSpec, ...]]:
@@ -162,7 +196,7 @@ def _ttl_seconds(view: FeatureView) -> int:
 
 def clear_online_store(store: FeatureStore) -> None:
     """Delete every applicant from the online store, so that none of an older portfolio is left."""
-    join_key = store.get_entity("applicant").join_key
+    join_key = store.get_entity(_ENTITY).join_key
     store._get_provider().online_store.delete_entity_values(store.config, [join_key])
 
 

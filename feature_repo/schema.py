@@ -40,7 +40,8 @@ def feature(
     Raises
     ------
     ValueError
-        If a model feature gives no reason, a category no values, or a range is upside down.
+        If a model feature gives no reason, a category no values, a range is upside down, or a word is not among
+        those that its parameter may be.
 
     Examples
     --------
@@ -49,6 +50,8 @@ def feature(
     >>> field.name, field.tags["unit"], field.tags["risk"]
     ('credit_utilization', 'ratio', 'increases')
     """
+    if kind not in _DTYPES:
+        raise ValueError(f"feature {name!r}: kind {kind!r} is none of {', '.join(_DTYPES)}")
     if role == "model" and not reason:
         raise ValueError(f"feature {name!r}: a model feature needs the reason told when it raises risk")
     if (kind == "category") != bool(categories):
@@ -66,7 +69,12 @@ def feature(
         "null_means": null_means,
         "categories": ",".join(categories),
     }
-    return Field(name=name, dtype=_DTYPES[kind], description=description, tags=tags)
+    field = Field(name=name, dtype=_DTYPES[kind], description=description, tags=tags)
+    try:
+        spec_of(field, "")
+    except msgspec.ValidationError as error:
+        raise ValueError(f"feature {name!r}: {error}") from None
+    return field
 
 
 def spec_of(field: Field, view: str) -> FeatureSpec:
@@ -103,5 +111,13 @@ def derived_tags(view: str, fields: list[Field]) -> dict[str, str]:
 
 
 def derived_specs(tags: dict[str, str]) -> tuple[FeatureSpec, ...]:
-    """Read back what `derived_tags` wrote."""
+    """Read back what `derived_tags` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it wrote nothing there.
+    """
+    if _DERIVED not in tags:
+        raise ValueError("an on-demand view has no contract: give it tags=feature_repo.schema.derived_tags(...)")
     return msgspec.json.decode(tags[_DERIVED], type=tuple[FeatureSpec, ...])

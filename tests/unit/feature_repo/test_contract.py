@@ -1,9 +1,11 @@
 import re
+import runpy
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from feast import FeatureView, Field
+from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_operations import get_repo_files
 from feast.types import Float64
 
@@ -161,20 +163,62 @@ def test_sources_are_those_of_the_home_asked_for(home):
     assert paths == {other.source_glob(table) for table in registry.table_specs(home)}
 
 
+DEFINITIONS = """from datetime import timedelta
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64
+from feature_repo.schema import feature
+AT = FileSource(path='a.parquet', timestamp_field='at')
+WHO = Entity(name='applicant', join_keys=['applicant_id'], value_type=ValueType.STRING)
+AGE = feature('age', 'count', 'Age', unit='years', role='policy')
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("\n\nFeatureView(name='a', source=SOURCE, ttl=5)", r':4: argument "ttl" \(int\) did not match any element'),
-        ("def view():\n    return FeatureView(nam='a')\n\nview()", r":3: .*unexpected keyword argument 'nam'"),
-        ("name = (", r":2: '\(' was never closed"),
-        ("import nothing_of_that_name", r":2: No module named 'nothing_of_that_name'"),
-        ("raise ValueError", r":2: ValueError"),
+        ("FeatureView(name='a', source=AT, ttl=5)", r':8: argument "ttl" \(int\) did not match any element'),
+        ("def view():\n    return FeatureView(nam='a')\n\nview()", r":9: .*unexpected keyword argument 'nam'"),
+        ("feature('a', 'counts', 'A', unit='')", r":8: feature 'a': kind 'counts' is none of number, count,"),
+        ("feature('a', 'count', 'A', unit='', risk='down', reason='A')", r":8: feature 'a': .*'down' - at `\$.risk`"),
+        ("V = FeatureView(name='v', source=AT, entities=[WHO], schema=[Field(name='b', dtype=Int64)])", ": v.b has no"),
+        ("V = FeatureView(name='v', source=AT, schema=[AGE])", ": view v: its entities have to be the applicant's"),
+        ("V, W = [FeatureView(name='v', source=AT, entities=[WHO], schema=[AGE]) for _ in 'ab']", ": two views are"),
+        ("name = (", r":8: '\(' was never closed$"),
+        ("import nothing_of_that_name", r":8: No module named 'nothing_of_that_name'"),
+        ("raise ValueError", r":8: ValueError$"),
+        ("{}['a']", r":8: KeyError: 'a'"),
+        ("raise SystemExit(0)", r":8: SystemExit: 0"),
+        ("raise ValueError('\\x1b[31m\\n' + 'a ' * 1000)", r":8: \[31m a a [a ]{480,495}$"),
     ],
 )
-def test_a_mistake_in_the_definitions_is_told_with_its_line(home, tmp_path, monkeypatch, text, told):
-    head = "from feast import FeatureView, FileSource; SOURCE = FileSource(path='a.parquet', timestamp_field='at')\n"
-    (tmp_path / "definitions.py").write_text(head + text)
+def test_a_mistake_in_the_definitions_is_told_with_its_place(home, tmp_path, monkeypatch, text, told):
+    (tmp_path / "definitions.py").write_text(DEFINITIONS + text)
     monkeypatch.setattr(registry, "REPO_PATH", tmp_path)
     with pytest.raises(InputError, match=f"^{tmp_path.name}/definitions.py{told}") as raised:
         registry.load_definitions(home)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["RATE = 1\nTWICE = RATES * 2", "RATE = 1\ndef twice(:"])
+def test_a_mistake_beside_the_definitions_is_told_where_it_is(home, tmp_path, monkeypatch, text):
+    (tmp_path / "helper_of_ours.py").write_text(text)
+    (tmp_path / "definitions.py").write_text(DEFINITIONS + "import helper_of_ours")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "REPO_PATH", tmp_path)
+    with pytest.raises(InputError, match=f"^{tmp_path.name}/helper_of_ours.py:2: "):
+        registry.load_definitions(home)
+
+
+def test_an_on_demand_view_without_a_contract_is_refused(home, monkeypatch):
+    load = runpy.run_path
+
+    def without(path):
+        names = load(path)
+        for value in names.values():
+            if isinstance(value, OnDemandFeatureView):
+                value.tags = {}
+        return names
+
+    monkeypatch.setattr(registry.runpy, "run_path", without)
+    with pytest.raises(InputError, match=r"^feature_repo/definitions.py: an on-demand view has no contract: give it"):
+        registry.load_definitions(home)
