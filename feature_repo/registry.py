@@ -14,6 +14,7 @@ from typing import Any
 
 import feast
 from feast import Entity, FeatureService, FeatureStore, FeatureView, FileSource, PushSource
+from feast.errors import FeastError
 from feast.on_demand_feature_view import OnDemandFeatureView
 
 from feature_repo.contract import Contract, FeatureSpec, Kind, ViewSpec
@@ -59,7 +60,7 @@ def load_definitions(home: Home) -> list[Any]:
     with _environment(home):
         try:
             names = runpy.run_path(str(path))
-            declared = [value for value in names.values() if isinstance(value, kinds)]
+            declared = list({id(value): value for value in names.values() if isinstance(value, kinds)}.values())
             _check(declared)
         except UnavailableError:
             raise
@@ -71,12 +72,13 @@ def load_definitions(home: Home) -> list[Any]:
 def _check(declared: Sequence[Any]) -> None:
     """Refuse views that Feast takes and that say too little, or that it refuses without a word of where they are."""
     views = [thing for thing in declared if isinstance(thing, FeatureView | OnDemandFeatureView)]
-    names = [view.name for view in views]
+    names = [view.name.casefold() for view in views]
     for view in views:
-        if names.count(view.name) > 1:
-            raise ValueError(f"two views are called {view.name!r}")
+        if names.count(view.name.casefold()) > 1:
+            raise ValueError(f"two views are called {view.name!r}, capitals aside")
         if isinstance(view, OnDemandFeatureView):
-            derived_specs(view.tags or {})
+            for field in [field for source in view.source_request_sources.values() for field in source.schema]:
+                spec_of(field, "request")
             continue
         if _ENTITY not in view.entities:
             raise ValueError(f"view {view.name}: its entities have to be the applicant's, and are {view.entities}")
@@ -99,7 +101,7 @@ def _place(path: Path, error: BaseException) -> str:
 
 
 def _said(error: BaseException) -> str:
-    text = str(error.msg if isinstance(error, SyntaxError) else error)
+    text = str((error.msg or "") if isinstance(error, SyntaxError) else error)
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:_LONGEST]
     is_bare = isinstance(error, LookupError | SystemExit) or not line
     return ": ".join(filter(None, [type(error).__name__, line])) if is_bare else line
@@ -153,7 +155,15 @@ def open_store(home: Home) -> FeatureStore:
 
 
 def apply(home: Home) -> FeatureStore:
-    """Make this home's registry what definitions.py says, as `feast apply` does, and open its store."""
+    """Make this home's registry what definitions.py says, as `feast apply` does, and open its store.
+
+    Raises
+    ------
+    InputError
+        If the definitions cannot be made, or Feast refuses them.
+    UnavailableError
+        As for `open_store`.
+    """
     declared = load_definitions(home)
     for view in declared:
         if isinstance(view, FeatureView):
@@ -162,7 +172,10 @@ def apply(home: Home) -> FeatureStore:
     names = {thing.name for thing in declared}
     registered = [*store.list_feature_services(), *store.list_on_demand_feature_views(), *store.list_feature_views()]
     stale = [thing for thing in registered if thing.name not in names]
-    store.apply(declared, objects_to_delete=stale, partial=False)
+    try:
+        store.apply(declared, objects_to_delete=stale, partial=False)
+    except (FeastError, ValueError) as error:  # such as a function that does not return what its view declares
+        raise InputError(f"{REPO_PATH.name}/definitions.py: {_said(error)}") from error
     mark, text = _applied(home)
     mark.write_text(text, encoding="utf-8")
     return store
@@ -213,7 +226,7 @@ def read_contract(store: FeatureStore, service: str) -> Contract:
     Raises
     ------
     InputError
-        If the registry has no such service.
+        If the registry has no such service, or one of its on-demand views no contract.
     """
     known = {candidate.name: candidate for candidate in store.list_feature_services()}
     if service not in known:
@@ -227,7 +240,10 @@ def read_contract(store: FeatureStore, service: str) -> Contract:
         chosen = {field.name for field in projection.features}
         if projection.name in derived:
             view = derived[projection.name]
-            on_demand += [spec for spec in derived_specs(view.tags) if spec.name in chosen]
+            try:
+                on_demand += [spec for spec in derived_specs(view.tags) if spec.name in chosen]
+            except ValueError as error:
+                raise InputError(f"view {view.name}: {error}") from None
             for source in view.source_request_sources.values():
                 request |= {field.name: spec_of(field, "request") for field in source.schema}
         else:

@@ -119,5 +119,5 @@ def derived_specs(tags: dict[str, str]) -> tuple[FeatureSpec, ...]:
         If it wrote nothing there.
     """
     if _DERIVED not in tags:
-        raise ValueError("an on-demand view has no contract: give it tags=feature_repo.schema.derived_tags(...)")
+        raise ValueError("it has no contract: give it tags=feature_repo.schema.derived_tags(...)")
     return msgspec.json.decode(tags[_DERIVED], type=tuple[FeatureSpec, ...])

@@ -1,5 +1,5 @@
+import copy
 import re
-import runpy
 from datetime import timedelta
 from pathlib import Path
 
@@ -209,16 +209,43 @@ def test_a_mistake_beside_the_definitions_is_told_where_it_is(home, tmp_path, mo
         registry.load_definitions(home)
 
 
-def test_an_on_demand_view_without_a_contract_is_refused(home, monkeypatch):
-    load = runpy.run_path
+def test_what_feast_refuses_of_the_definitions_is_one_line_and_a_view_for_others_needs_no_contract(home, monkeypatch):
+    declared = registry.load_definitions(home)
+    (derived,) = [one for one in declared if isinstance(one, OnDemandFeatureView)]
+    other = copy.deepcopy(derived)
+    other.name, other.tags = "for_others", {}
+    monkeypatch.setattr(registry, "load_definitions", lambda _: [*declared, other])
+    store = registry.apply(home)
+    assert registry.read_contract(store, "credit_decision_v1").on_demand
+    derived.tags = {}
+    with pytest.raises(InputError, match=f"^view {derived.name}: it has no contract: give it tags="):
+        registry.read_contract(registry.apply(home), "credit_decision_v1")
+    other.name = "Credit_Bureau"
+    with pytest.raises(InputError, match=r"^feature_repo/definitions.py: .*[cC]redit_[bB]ureau") as raised:
+        registry.apply(home)
+    assert "\n" not in str(raised.value)
 
-    def without(path):
-        names = load(path)
-        for value in names.values():
-            if isinstance(value, OnDemandFeatureView):
-                value.tags = {}
-        return names
 
-    monkeypatch.setattr(registry.runpy, "run_path", without)
-    with pytest.raises(InputError, match=r"^feature_repo/definitions.py: an on-demand view has no contract: give it"):
+BARE = """
+from feast import Field
+from feast.types import Int64
+bare_request = RequestSource(name="bare_request", schema=[Field(name="term_months", dtype=Int64)])
+def nothing(inputs):
+    return {"a": inputs["term_months"]}
+bare = OnDemandFeatureView(
+    name="bare", sources=[bare_request], schema=[Field(name="a", dtype=Int64)], udf=nothing, udf_string="",
+    mode="python",
+)
+"""
+AGAIN = "\nfor again in (applicant_profile, credit_bureau):\n    pass\n"
+
+
+def test_a_request_field_needs_a_contract_and_a_second_name_makes_no_second_view(home, tmp_path, monkeypatch):
+    own = (REPO_PATH / "definitions.py").read_text(encoding="utf-8")
+    monkeypatch.setattr(registry, "REPO_PATH", tmp_path)
+    (tmp_path / "definitions.py").write_text(own + AGAIN, encoding="utf-8")
+    names = [one.name for one in registry.load_definitions(home) if isinstance(one, FeatureView)]
+    assert sorted(names) == sorted(set(names))
+    (tmp_path / "definitions.py").write_text(own + BARE, encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{tmp_path.name}/definitions.py: request.term_months has no contract: "):
         registry.load_definitions(home)
