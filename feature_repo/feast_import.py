@@ -1,7 +1,7 @@
 """Importing Feast in a second: its classes are checked where definitions use them, and not at each call.
 
 Feast has typeguard rewrite every method of its classes when it is imported, which takes three seconds of each command
-(agronholm/typeguard#468). What people hand to Feast, they hand to constructors, in the definitions: these stay checked.
+(agronholm/typeguard#468). What definitions call stays checked: constructors, and what maps the join keys of a view.
 """
 
 from __future__ import annotations

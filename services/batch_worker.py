@@ -15,7 +15,7 @@ import pyarrow as pa
 from feature_repo.errors import InputError
 from feature_repo.home import Home
 from feature_repo.stores.stored import StoredFeatures
-from feature_repo.stores.stored_table import TIME, instants_of, stored_of
+from feature_repo.stores.stored_table import TIME, datetimes_of, stored_of
 from monitoring.decision_log import Entry
 from monitoring.decision_record import DecisionRecord
 from services.scoring.arms import Challenge, settle_between
@@ -85,7 +85,7 @@ def decide_rows(models: InService, table: Any, bodies: Sequence[bytes], problems
     champion, challenge = models.champion, models.challenge
     found: list[Row | None] = [None] * len(bodies)
     cases: dict[int, Case] = {}
-    instants = instants_of(table[TIME])
+    instants = datetimes_of(table[TIME])
     for place, (body, stored) in enumerate(zip(bodies, stored_of(champion.plan, table), strict=True)):
         if problems[place]:
             found[place] = Row((), problem=problems[place])

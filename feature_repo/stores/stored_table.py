@@ -27,13 +27,13 @@ def stored_of(plan: OnlinePlan, table: Any) -> list[StoredFeatures]:
     table : pyarrow.Table
         From `stored_as_of.join_stored`.
     """
-    ids, instants = _objects(table[JOIN_KEY].cast(pa.string())), instants_of(table[TIME])
+    ids, instants = _objects(table[JOIN_KEY].cast(pa.string())), datetimes_of(table[TIME])
     views = {view.name: _view(view, table, instants) for view in plan.views}
     rows = zip(*views.values(), strict=True) if views else [()] * len(ids)
     return [StoredFeatures(name, dict(zip(views, row, strict=True))) for name, row in zip(ids, rows, strict=True)]
 
 
-def instants_of(column: Any) -> list[Any]:
+def datetimes_of(column: Any) -> list[Any]:
     """Return a column of instants as datetimes in UTC, null as None; each that is there often is made once."""
     encoded = column.cast(_INSTANT).combine_chunks().dictionary_encode()
     instants = [instant.astimezone(UTC) for instant in encoded.dictionary.to_pylist()]
@@ -44,7 +44,7 @@ def instants_of(column: Any) -> list[Any]:
 def _view(view: ViewPlan, table: Any, instants: Sequence[datetime]) -> list[StoredView]:
     names = [slot.name for slot in view.slots]
     columns = [_values(table[f"{view.name}:{slot.name}"], slot.kind) for slot in view.slots]
-    events = instants_of(table[f"{view.name}:"])
+    events = datetimes_of(table[f"{view.name}:"])
     rows = zip(*columns, strict=True) if columns else [()] * len(events)
     return [
         _MISSING if event is None else aged(view, event, dict(zip(names, row, strict=True)), now)

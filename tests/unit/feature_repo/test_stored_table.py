@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from feature_repo.stores.plan import FeatureSlot, OnlinePlan, ViewPlan
-from feature_repo.stores.stored_table import instants_of, stored_of
+from feature_repo.stores.stored_table import datetimes_of, stored_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -91,8 +91,8 @@ def test_instants_are_in_utc_to_the_microsecond_and_made_once():
             pa.array([first], pa.timestamp("us", "UTC")),
         ]
     )
-    found = instants_of(column)
+    found = datetimes_of(column)
     assert found == [first, None, second, first]
     assert found[0] is found[3]
     assert found[0].tzinfo is UTC
-    assert instants_of(pa.chunked_array([], pa.timestamp("us", "UTC"))) == []
+    assert datetimes_of(pa.chunked_array([], pa.timestamp("us", "UTC"))) == []
